@@ -1,0 +1,198 @@
+//! The parts of a `TerminationPolicy`: what an admin may choose, with a default for every field.
+//!
+//! The types are the schema too: `lameduck-api` puts them together into the CRD, so a bound written
+//! here is what the API server refuses by. They are plain data; nothing here reads a cluster.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What Lameduck does to the pods and workloads of the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Inject and drain.
+    #[default]
+    Enforce,
+    /// Report what would be injected, change nothing.
+    Observe,
+    /// Do nothing, say nothing.
+    Off,
+}
+
+/// What has to happen before a held container gets its SIGTERM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Until {
+    /// Traffic is off and every connection to the pod has closed.
+    #[default]
+    ConnectionsClosed,
+    /// Traffic is off and every connection that is left has been silent for `idleSeconds`.
+    ConnectionsIdle,
+    /// Traffic is off; the application ends its connections by itself on SIGTERM.
+    TrafficOff,
+    /// No hold: a native preStop sleep of `sleepSeconds`.
+    Off,
+}
+
+/// How a container is kept alive after its pod has been deleted. All times are in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Hold {
+    /// What to wait for.
+    pub until: Until,
+    /// With ConnectionsIdle: a connection counts as idle after so many seconds without a byte either way.
+    #[schemars(range(min = 1, max = 86400))]
+    pub idle_seconds: u32,
+    /// The longest hold. SIGTERM follows all the same, with a Warning event.
+    #[schemars(range(min = 1, max = 86400))]
+    pub max_seconds: u32,
+    /// The least time to hold where no controller can be asked.
+    #[schemars(range(min = 0, max = 3600))]
+    pub unreachable_seconds: u32,
+    /// Length of the native preStop sleep where a hold cannot be injected, and with `until: Off`.
+    #[schemars(range(min = 0, max = 3600))]
+    pub sleep_seconds: u32,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self {
+            until: Until::default(),
+            idle_seconds: 60,
+            max_seconds: 900,
+            unreachable_seconds: 30,
+            sleep_seconds: 15,
+        }
+    }
+}
+
+/// Timing of the readiness probe that is injected into containers with a TCP port and no probe.
+/// The probe itself is a TCP connect to the container's first TCP port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ReadinessProbe {
+    /// Seconds after the container's start before the first probe.
+    #[schemars(range(min = 0, max = 3600))]
+    pub initial_delay_seconds: u32,
+    /// Seconds between two probes.
+    #[schemars(range(min = 1, max = 3600))]
+    pub period_seconds: u32,
+    /// Seconds that one probe may take.
+    #[schemars(range(min = 1, max = 3600))]
+    pub timeout_seconds: u32,
+    /// Probes in a row that must succeed.
+    #[schemars(range(min = 1, max = 100))]
+    pub success_threshold: u32,
+    /// Probes in a row that must fail.
+    #[schemars(range(min = 1, max = 100))]
+    pub failure_threshold: u32,
+}
+
+impl Default for ReadinessProbe {
+    fn default() -> Self {
+        Self {
+            initial_delay_seconds: 0,
+            period_seconds: 2,
+            timeout_seconds: 1,
+            success_threshold: 1,
+            failure_threshold: 3,
+        }
+    }
+}
+
+/// Whether pods get the finalizer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FinalizerMode {
+    /// Every pod that is injected gets it.
+    #[default]
+    Always,
+    /// No pod gets it.
+    Never,
+}
+
+/// Who says that traffic is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Provider {
+    /// The best proof that is at hand for the pod.
+    #[default]
+    Auto,
+    /// The pod's EndpointSlices, and then `settleSeconds`.
+    EndpointSlice,
+}
+
+/// How it is proven that a pod gets no new traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TrafficOff {
+    /// Who says so.
+    pub provider: Provider,
+    /// Seconds to wait after every endpoint of the pod went not-ready: kube-proxy, DNS and load
+    /// balancers follow the API with a lag that nobody reports.
+    #[schemars(range(min = 0, max = 3600))]
+    pub settle_seconds: u32,
+    /// The finalizer goes after so many seconds, with a Warning event, though traffic was not proven off.
+    #[schemars(range(min = 1, max = 86400))]
+    pub give_up_seconds: u32,
+}
+
+impl Default for TrafficOff {
+    fn default() -> Self {
+        Self { provider: Provider::default(), settle_seconds: 3, give_up_seconds: 900 }
+    }
+}
+
+/// Floors for Deployments that roll: a stricter value of the author's own is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Deployments {
+    /// Pods that may be missing during a rollout.
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_unavailable: u32,
+    /// Pods above `replicas` during a rollout.
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_surge: u32,
+    /// Seconds that a new pod must stay ready before the next step.
+    #[schemars(range(min = 0, max = 3600))]
+    pub min_ready_seconds: u32,
+}
+
+impl Default for Deployments {
+    fn default() -> Self {
+        Self { max_unavailable: 0, max_surge: 1, min_ready_seconds: 1 }
+    }
+}
+
+/// What is done to the update strategy of StatefulSets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StatefulSetStrategy {
+    /// `OnDelete`: a pod is replaced only when it is deleted.
+    #[default]
+    OnDelete,
+    /// The author's own strategy stays.
+    Unchanged,
+}
+
+/// StatefulSets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StatefulSets {
+    /// The update strategy to enforce.
+    pub update_strategy: StatefulSetStrategy,
+}
+
+/// A whole policy, as the decisions read it. `Policy::default()` is the policy of an empty spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// What Lameduck does at all.
+    pub mode: Mode,
+    /// The hold.
+    pub hold: Hold,
+    /// The injected readiness probe.
+    pub readiness_probe: ReadinessProbe,
+    /// The finalizer.
+    pub finalizer: FinalizerMode,
+    /// The proof that traffic is off.
+    pub traffic_off: TrafficOff,
+    /// Floors for Deployments.
+    pub deployments: Deployments,
+    /// StatefulSets.
+    pub stateful_sets: StatefulSets,
+}

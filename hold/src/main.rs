@@ -1,0 +1,2 @@
+//! lameduck-hold
+fn main() {}
