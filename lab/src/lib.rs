@@ -1,1 +1,16 @@
-//! lameduck-lab
+//! The lab: a real two-node Kubernetes on one Linux machine, and what is run on it.
+//!
+//! * [`assets`]: the programs that the lab needs, fetched or built once into a cache.
+//! * [`images`]: container images, made without a container engine.
+//! * [`cluster`]: the cluster itself, in namespaces of its own.
+//! * [`cli`]: the `cargo lab` command line.
+//! * [`progress`]: what a person sees while something takes long.
+//!
+//! Test gear: never shipped, and nothing that is shipped depends on it.
+
+pub mod assets;
+pub mod cli;
+pub mod cluster;
+pub mod images;
+pub mod process;
+pub mod progress;

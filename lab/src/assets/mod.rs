@@ -1,0 +1,2 @@
+//! The programs that the lab needs, fetched or built once into a cache outside
+//! the checkout.
