@@ -8,6 +8,7 @@
 //! Nothing in this crate does IO, waits, or reads a clock: time is an argument. A reader who wants to
 //! know why something happened to a pod reads one file of this crate.
 
+pub mod inject;
 pub mod names;
 pub mod policy;
 pub mod resolve;

@@ -1,0 +1,336 @@
+//! The plan for a Deployment or a StatefulSet: floors for rollouts, `OnDelete`, and the way back.
+//!
+//! What the author asked for is remembered in an annotation, so that taking the label off restores
+//! it. What the author asks for later, on top of what was changed, is the new wish and replaces the
+//! remembered one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Context, Outcome, Plan,
+    patch::{Patch, escape},
+    strategy,
+    view::{Metadata, Template, Workload},
+};
+use crate::{
+    names::{ANNOTATION_ORIGINAL_UPDATE_STRATEGY, POLICY_LABEL},
+    policy::{Mode, Policy, StatefulSetStrategy},
+};
+
+/// Kinds of workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// `apps/v1` Deployment.
+    Deployment,
+    /// `apps/v1` StatefulSet.
+    StatefulSet,
+}
+
+impl WorkloadKind {
+    /// The kind of this name.
+    pub fn from_name(kind: &str) -> Option<Self> {
+        match kind {
+            "Deployment" => Some(Self::Deployment),
+            "StatefulSet" => Some(Self::StatefulSet),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+        }
+    }
+
+    fn strategy_path(self) -> &'static str {
+        match self {
+            Self::Deployment => "/spec/strategy",
+            Self::StatefulSet => "/spec/updateStrategy",
+        }
+    }
+
+    fn strategy<'a>(self, workload: &'a Workload<'_>) -> Option<&'a Value> {
+        match self {
+            Self::Deployment => workload.spec.strategy.as_ref(),
+            Self::StatefulSet => workload.spec.update_strategy.as_ref(),
+        }
+    }
+}
+
+/// The annotation's value: what the author asked for where it was changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Remembered {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strategy: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_ready_seconds: Option<i64>,
+    /// The policy label was copied onto the pod template, with this value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template_policy: Option<String>,
+}
+
+impl Remembered {
+    fn of(workload: &Workload<'_>) -> Self {
+        workload
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.original_update_strategy.as_deref())
+            .and_then(|value| serde_json::from_str(value).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// The fields that Lameduck may change.
+#[derive(Clone, Debug, PartialEq)]
+struct Fields {
+    strategy: Option<Value>,
+    min_ready_seconds: i64,
+}
+
+/// Plans the changes to a workload on CREATE (`old` is `None`) or UPDATE.
+///
+/// # Errors
+/// Where the pod template cannot be read.
+pub fn plan_workload(
+    kind: WorkloadKind,
+    new: &Workload<'_>,
+    old: Option<&Workload<'_>>,
+    context: &Context<'_>,
+) -> Result<Plan, serde_json::Error> {
+    let template: Template<'_> = serde_json::from_str(new.spec.template.get())?;
+    if new.metadata.deletion_timestamp.is_some() {
+        return Ok(Plan::nothing(Outcome::Unchanged));
+    }
+    let subject = format!("{} {}/{}", kind.name(), context.namespace, new.metadata.display_name());
+    let remembered = Remembered::of(new);
+    let label = new.metadata.policy().filter(|label| !label.is_empty());
+    let template_label = template.metadata.as_ref().and_then(Metadata::policy);
+    // A label that was copied onto the template is not the author's: the workload's own decides.
+    let is_copy = template_label.is_some() && remembered.template_policy.as_deref() == template_label;
+    let authors_template_label = template_label.filter(|label| !is_copy && !label.is_empty());
+
+    let labels = [authors_template_label, label];
+    let (policy, leaves) = match super::resolve(context, labels, &subject) {
+        Ok(found) => (Some(found), None),
+        Err(plan) if matches!(plan.outcome, Outcome::NotEnrolled | Outcome::OptedOut) => {
+            (None, Some(plan.outcome))
+        }
+        Err(plan) => return Ok(plan),
+    };
+    let current = Fields {
+        strategy: kind.strategy(new).cloned(),
+        min_ready_seconds: new.spec.min_ready_seconds.unwrap_or(0),
+    };
+    let before = old.map(|old| Fields {
+        strategy: kind.strategy(old).cloned(),
+        min_ready_seconds: old.spec.min_ready_seconds.unwrap_or(0),
+    });
+    let enforce = |fields: &Fields| match policy {
+        Some((_, policy)) => enforced(kind, fields, new, policy),
+        None => fields.clone(),
+    };
+    let wish = wish(&current, before.as_ref(), &remembered, policy.is_some(), enforce);
+    let wanted = enforce(&wish);
+
+    let mut patch = Patch::default();
+    if wanted.strategy != current.strategy {
+        match &wanted.strategy {
+            Some(strategy) => patch.set(kind.strategy_path(), strategy.clone()),
+            None => patch.remove(kind.strategy_path()),
+        }
+    }
+    if wanted.min_ready_seconds != current.min_ready_seconds {
+        patch.set("/spec/minReadySeconds", wanted.min_ready_seconds);
+    }
+    let copied = copy_label(&mut patch, label, &template, template_label, is_copy);
+    let remember = Remembered {
+        strategy: wish.strategy.clone().filter(|_| wish.strategy != wanted.strategy),
+        min_ready_seconds: Some(wish.min_ready_seconds)
+            .filter(|seconds| *seconds != wanted.min_ready_seconds),
+        template_policy: copied.clone(),
+    };
+    let annotations = new.metadata.annotations.as_ref();
+    let has_annotation = annotations.is_some_and(|all| all.original_update_strategy.is_some());
+    if remember == Remembered::default() {
+        if has_annotation {
+            patch.remove(format!(
+                "/metadata/annotations/{}",
+                escape(ANNOTATION_ORIGINAL_UPDATE_STRATEGY)
+            ));
+        }
+    } else if remember != remembered || !has_annotation {
+        patch.set_members(
+            "/metadata/annotations",
+            annotations.is_some(),
+            [(ANNOTATION_ORIGINAL_UPDATE_STRATEGY, serde_json::to_string(&remember)?.into())],
+        );
+    }
+
+    if patch.is_empty() && leaves.is_some() {
+        return Ok(Plan::nothing(leaves.unwrap_or(Outcome::NotEnrolled)));
+    }
+    let Some((name, policy)) = policy else {
+        return Ok(Plan::new(Outcome::Restored, patch.into_operations(), Vec::new()));
+    };
+    let is_new_template =
+        old.is_none_or(|old| old.spec.template.get() != new.spec.template.get());
+    let mut warnings = Vec::new();
+    if is_new_template || remember != remembered {
+        warnings = advice(kind, &subject, name, new, &wish, &wanted);
+    }
+    if old.is_some() && copied.is_some() && !is_copy {
+        warnings.push(format!(
+            "{subject}: its pod template gets the label {POLICY_LABEL}: a new revision that replaces \
+             its pods; those that run now have no hold"
+        ));
+    }
+    if policy.mode == Mode::Observe {
+        if patch.is_empty() {
+            return Ok(Plan::nothing(Outcome::Unchanged));
+        }
+        warnings.insert(
+            0,
+            format!(
+                "{subject} is not changed: policy {name} has mode Observe; Enforce would set {}: {}",
+                kind.strategy_path(),
+                wanted.strategy.as_ref().map(Value::to_string).unwrap_or_default(),
+            ),
+        );
+        return Ok(Plan::new(Outcome::Observed, Vec::new(), warnings));
+    }
+    let outcome = if patch.is_empty() { Outcome::Unchanged } else { Outcome::Patched };
+    Ok(Plan::new(outcome, patch.into_operations(), warnings))
+}
+
+/// What the author asks for: the remembered value as long as nobody but Lameduck changed the field,
+/// else the field as it comes in.
+fn wish(
+    current: &Fields,
+    before: Option<&Fields>,
+    remembered: &Remembered,
+    is_enrolled: bool,
+    enforce: impl Fn(&Fields) -> Fields,
+) -> Fields {
+    let authors = Fields {
+        strategy: remembered.strategy.clone().or_else(|| current.strategy.clone()),
+        min_ready_seconds: remembered.min_ready_seconds.unwrap_or(current.min_ready_seconds),
+    };
+    let ours = enforce(&authors);
+    // A workload that is created with our annotation is a copy of a live one.
+    let is_copy = !is_enrolled && before.is_none();
+    let same_strategy = is_copy
+        || current.strategy == ours.strategy
+        || before.is_some_and(|before| before.strategy == current.strategy);
+    let same_seconds = is_copy
+        || current.min_ready_seconds == ours.min_ready_seconds
+        || before.is_some_and(|before| before.min_ready_seconds == current.min_ready_seconds);
+    Fields {
+        strategy: if same_strategy { authors.strategy } else { current.strategy.clone() },
+        min_ready_seconds: if same_seconds {
+            authors.min_ready_seconds
+        } else {
+            current.min_ready_seconds
+        },
+    }
+}
+
+/// What the policy makes of the author's wish.
+fn enforced(kind: WorkloadKind, wish: &Fields, new: &Workload<'_>, policy: &Policy) -> Fields {
+    match kind {
+        WorkloadKind::Deployment => {
+            if strategy::is_recreate(wish.strategy.as_ref()) {
+                return wish.clone();
+            }
+            let floors = &policy.deployments;
+            // The API refuses minReadySeconds that reach progressDeadlineSeconds.
+            let most = new.spec.progress_deadline_seconds.map_or(i64::MAX, |seconds| seconds - 1);
+            let least = i64::from(floors.min_ready_seconds).min(most);
+            let replicas = new.spec.replicas.unwrap_or(1);
+            Fields {
+                strategy: Some(strategy::rolling(wish.strategy.as_ref(), replicas, floors)),
+                min_ready_seconds: wish.min_ready_seconds.max(least),
+            }
+        }
+        WorkloadKind::StatefulSet => match policy.stateful_sets.update_strategy {
+            StatefulSetStrategy::Unchanged => wish.clone(),
+            StatefulSetStrategy::OnDelete => Fields {
+                strategy: Some(strategy::on_delete()),
+                min_ready_seconds: wish.min_ready_seconds,
+            },
+        },
+    }
+}
+
+/// Makes the pod template carry the workload's label, or takes the copy off again. Returns the copy.
+fn copy_label(
+    patch: &mut Patch,
+    label: Option<&str>,
+    template: &Template<'_>,
+    template_label: Option<&str>,
+    is_copy: bool,
+) -> Option<String> {
+    const LABELS: &str = "/spec/template/metadata/labels";
+    let is_authors = !is_copy && template_label.is_some_and(|label| !label.is_empty());
+    if is_authors {
+        return None;
+    }
+    match label {
+        Some(label) => {
+            if template_label != Some(label) {
+                match &template.metadata {
+                    Some(metadata) => patch.set_members(
+                        LABELS,
+                        metadata.labels.is_some(),
+                        [(POLICY_LABEL, label.into())],
+                    ),
+                    None => patch.set(
+                        "/spec/template/metadata",
+                        serde_json::json!({"labels": {POLICY_LABEL: label}}),
+                    ),
+                }
+            }
+            Some(label.to_owned())
+        }
+        None if is_copy => {
+            patch.remove(format!("{LABELS}/{}", escape(POLICY_LABEL)));
+            None
+        }
+        None => None,
+    }
+}
+
+/// What the author should know about a workload that can still lose requests or that behaves in a
+/// new way.
+fn advice(
+    kind: WorkloadKind,
+    subject: &str,
+    policy_name: &str,
+    new: &Workload<'_>,
+    wish: &Fields,
+    wanted: &Fields,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if kind == WorkloadKind::StatefulSet && wish.strategy != wanted.strategy {
+        warnings.push(format!(
+            "{subject}: updateStrategy is OnDelete by policy {policy_name}: a pod gets the new \
+             template only when it is deleted"
+        ));
+    }
+    if kind == WorkloadKind::Deployment && strategy::is_recreate(wish.strategy.as_ref()) {
+        warnings.push(format!(
+            "{subject}: strategy Recreate ends every pod before a new one starts: requests in between \
+             are lost; use RollingUpdate"
+        ));
+    }
+    if new.spec.replicas.unwrap_or(1) == 1 {
+        warnings.push(format!(
+            "{subject}: with replicas 1 nobody takes new requests while its pod is evicted and \
+             replaced; use 2 or more"
+        ));
+    }
+    warnings
+}
