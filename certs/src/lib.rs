@@ -8,21 +8,48 @@
 //!   MutatingWebhookConfiguration lameduck: caBundle    ->  what API servers verify by
 //! ```
 //!
+//! The controller, while it leads:
+//! ```no_run
+//! # async fn run(client: kube::Client) -> Result<(), lameduck_certs::SettingsError> {
+//! # let lease_is_ours = || true;
+//! let keeper = lameduck_certs::Keeper::new(client, lameduck_certs::Settings::default())?;
+//! keeper
+//!     .run(lease_is_ours, |look| match look {
+//!         Ok(kept) => {
+//!             for done in &kept.done {
+//!                 println!("{}: {}", done.reason, done.message); // an Event
+//!             }
+//!         }
+//!         Err(error) => eprintln!("{error}"),
+//!     })
+//!     .await; // never ends by itself: drop it when leadership ends
+//! # Ok(()) }
+//! ```
+//!
 //! The webhook:
 //! ```no_run
 //! # async fn run(client: kube::Client) -> Result<(), rustls::Error> {
 //! let resolver = lameduck_certs::ReloadingResolver::new();
-//! tokio::spawn(resolver.clone().follow(client, "lameduck-system"));
+//! tokio::spawn(resolver.clone().follow(client, "lameduck-system".to_owned()));
 //! let tls = lameduck_certs::server_config(resolver.clone())?; // a rustls::ServerConfig
 //! let ready = resolver.is_ready(jiff::Timestamp::now()); // for /readyz
 //! # Ok(()) }
 //! ```
+//!
+//! What is decided when stands in `plan`; `facts` reads the Secrets, `carry_out` makes new content.
 
+mod carry_out;
 mod facts;
+mod issue;
+mod keeper;
+mod plan;
 mod resolver;
 mod settings;
 mod x509;
 
+pub use carry_out::IssueError;
+pub use keeper::{Done, Keeper, KeeperError, Kept};
+pub use plan::Reason;
 pub use resolver::{PairError, ReloadingResolver, Serving, server_config};
 pub use settings::{
     CA_SECRET, Settings, SettingsError, WEBHOOK_CONFIGURATION, WEBHOOK_SERVICE, WEBHOOK_TLS_SECRET,

@@ -126,13 +126,13 @@ impl ReloadingResolver {
 
     /// Keeps the resolver equal to the Secret `lameduck-webhook-tls` of `namespace`, by a watch
     /// through the API. Never returns by itself: errors are logged and retried with backoff.
-    pub async fn follow(self: Arc<Self>, client: Client, namespace: &str) {
-        let secrets: Api<Secret> = Api::namespaced(client, namespace);
+    pub async fn follow(self: Arc<Self>, client: Client, namespace: String) {
+        let secrets: Api<Secret> = Api::namespaced(client, &namespace);
         let mut versions =
             std::pin::pin!(watcher::watch_object(secrets, WEBHOOK_TLS_SECRET).default_backoff());
         while let Some(version) = versions.next().await {
             match version {
-                Ok(Some(secret)) => self.load(namespace, &secret),
+                Ok(Some(secret)) => self.load(&namespace, &secret),
                 Ok(None) => {
                     self.gone();
                     warn!(
