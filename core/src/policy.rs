@@ -35,6 +35,14 @@ pub enum Until {
 /// How a container is kept alive after its pod has been deleted. All times are in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "self.until != 'ConnectionsIdle' || self.idleSeconds <= self.maxSeconds",
+        "message": "idleSeconds must not be longer than maxSeconds: no connection could count as idle before the hold ends",
+        "fieldPath": ".idleSeconds",
+        "reason": "FieldValueInvalid",
+    }
+]))]
 pub struct Hold {
     /// What to wait for.
     pub until: Until,
@@ -121,6 +129,14 @@ pub enum Provider {
 /// How it is proven that a pod gets no new traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "self.settleSeconds < self.giveUpSeconds",
+        "message": "settleSeconds must be shorter than giveUpSeconds: traffic could never be proven off in time",
+        "fieldPath": ".settleSeconds",
+        "reason": "FieldValueInvalid",
+    }
+]))]
 pub struct TrafficOff {
     /// Who says so.
     pub provider: Provider,
@@ -142,6 +158,14 @@ impl Default for TrafficOff {
 /// Floors for Deployments that roll: a stricter value of the author's own is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "self.maxUnavailable > 0 || self.maxSurge > 0",
+        "message": "maxSurge must not be 0 while maxUnavailable is 0: no rollout could take a step",
+        "fieldPath": ".maxSurge",
+        "reason": "FieldValueInvalid",
+    }
+]))]
 pub struct Deployments {
     /// Pods that may be missing during a rollout.
     #[schemars(range(min = 0, max = 1000))]

@@ -1,0 +1,57 @@
+//! The CustomResourceDefinitions as they are installed: what the derive makes of the types, plus
+//! what a type cannot say about itself.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, ValidationRule,
+};
+use kube::CustomResourceExt;
+
+use crate::TerminationPolicy;
+use crate::names::POLICY_NONE;
+
+/// The definition of `TerminationPolicy`.
+#[must_use]
+pub fn termination_policy_crd() -> CustomResourceDefinition {
+    let mut crd = TerminationPolicy::crd();
+    for version in &mut crd.spec.versions {
+        let Some(root) =
+            version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut())
+        else {
+            continue;
+        };
+        plain_integers(root);
+        // The name is a label's value wherever the policy is used.
+        root.x_kubernetes_validations = Some(vec![
+            rule(
+                &format!("self.metadata.name != '{POLICY_NONE}'"),
+                "the name 'none' is how the label lameduck.dev/policy opts out",
+            ),
+            rule(
+                "size(self.metadata.name) <= 63",
+                "the name must have at most 63 characters: it is the value of the label lameduck.dev/policy",
+            ),
+        ]);
+    }
+    crd
+}
+
+fn rule(rule: &str, message: &str) -> ValidationRule {
+    ValidationRule {
+        rule: rule.to_owned(),
+        message: Some(message.to_owned()),
+        ..ValidationRule::default()
+    }
+}
+
+/// Takes Rust's integer formats out: OpenAPI does not know them, and the API server warns about each
+/// at every apply. The bounds stand next to them anyway.
+fn plain_integers(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
+        schema.format = None;
+    }
+    schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+        .for_each(plain_integers);
+}
