@@ -1,0 +1,431 @@
+//! The hold's decisions: facts in, the next steps out. Pure; time is an argument.
+//!
+//! ```text
+//! WaitingForTraffic --traffic off--> PreStop --ended--> WaitingForConnections --quiet--> over
+//!        any of them --deadline--> the user's preStop, if it has not run --> over
+//!        any of them --not terminating, said twice--> the user's preStop --> over
+//! ```
+//!
+//! Every time is the time since the hold began. The hold's own clock decides nothing that has to
+//! survive a restart: the kubelet may start a hold anew at any moment, so the deadline comes from the
+//! controller, who counts from the pod's deletion. Without a controller it is `max` from the start.
+
+use std::time::Duration;
+
+use crate::args::Until;
+use crate::census::Sample;
+
+/// What the machine has to know about its policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// What to wait for.
+    pub(crate) until: Until,
+    /// The longest hold.
+    pub(crate) max: Duration,
+    /// The least time to hold without a controller.
+    pub(crate) unreachable: Duration,
+    /// The longest run of the user's own preStop.
+    pub(crate) grace: Duration,
+    /// The user has a preStop of their own.
+    pub(crate) has_pre_stop: bool,
+}
+
+/// What a controller says about the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nobody deleted the pod: its container is restarted.
+    NotTerminating,
+    /// New traffic may still come.
+    Holding,
+    /// No new traffic comes.
+    TrafficOff,
+}
+
+/// A controller's answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    /// The verdict.
+    pub(crate) verdict: Verdict,
+    /// Time from now until the hold has to be over.
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// How far the hold is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// New traffic may still come.
+    WaitingForTraffic,
+    /// The user's own preStop runs.
+    PreStop,
+    /// The connections that are left have to close.
+    WaitingForConnections,
+}
+
+/// A question to a controller, to be answered by [`Machine::on_answer`] or [`Machine::on_silence`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Poll {
+    /// How far the hold is.
+    pub(crate) phase: Phase,
+    /// The verdict that the hold last got; another one is answered at once.
+    pub(crate) known: Option<Verdict>,
+    /// Connections in the last sample, where they can be counted.
+    pub(crate) connections: Option<u64>,
+    /// How long the controller may wait for another verdict.
+    pub(crate) wait: Duration,
+}
+
+/// Why the hold is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Traffic was off and no connection was left.
+    ConnectionsClosed,
+    /// Traffic was off and only idle connections were left.
+    ConnectionsIdle,
+    /// Traffic was off, and nothing else was to be waited for, or could be.
+    TrafficOff,
+    /// There was no time left.
+    DeadlineExceeded,
+    /// The pod was not being deleted.
+    NotTerminating,
+    /// As much as could be done without a controller was done.
+    Unreachable,
+}
+
+/// What to do now. Everything but `wake_in` is given once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// The hold is over; nothing else is set.
+    pub(crate) finish: Option<Outcome>,
+    /// Take a sample now and hand it in.
+    pub(crate) sample: bool,
+    /// Start the user's preStop, which gets so long, and hand in its end.
+    pub(crate) start_pre_stop: Option<Duration>,
+    /// Ask a controller.
+    pub(crate) poll: Option<Poll>,
+    /// Come back after so long, or as soon as there is news.
+    pub(crate) wake_in: Duration,
+}
+
+/// How long each part took, and what was left at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Until traffic was off.
+    pub(crate) traffic: Duration,
+    /// The user's own preStop.
+    pub(crate) pre_stop: Duration,
+    /// From then on, until the connections had ended.
+    pub(crate) connections: Duration,
+    /// Connections in the last sample.
+    pub(crate) connections_left: u64,
+}
+
+/// The longest question; the protocol's limit is 20 s.
+const POLL_WAIT: Duration = Duration::from_secs(20);
+/// The same once connections are waited for: the poll is also how their number is told.
+const POLL_WAIT_WHILE_COUNTING: Duration = Duration::from_secs(5);
+/// A preStop can begin before the deletion reached every controller's cache. So "not terminating"
+/// is believed when it still holds after so long; a liveness restart waits that long.
+const NOT_TERMINATING_PROOF: Duration = Duration::from_secs(2);
+/// Between two questions, even to a controller that does not wait.
+const POLL_GAP: Duration = Duration::from_millis(250);
+/// After the first failed question, doubled with each further one up to the maximum.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(4);
+
+/// Between two samples while nothing depends on them.
+const SAMPLE_RARELY: Duration = Duration::from_secs(5);
+/// Between two samples that both find nothing: the end is near.
+const SAMPLE_QUIET: Duration = Duration::from_millis(100);
+/// Bounds between two samples while connections are open. Two quiet samples follow the one that
+/// finds them gone, and all that has to fit into a second after the last close.
+const SAMPLE_BUSY_MIN: Duration = Duration::from_millis(200);
+const SAMPLE_BUSY_MAX: Duration = Duration::from_millis(700);
+/// A sample that takes t is taken every t times this: less than 1 % of a core.
+const SAMPLE_REST: u32 = 120;
+
+/// The state of one hold.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    policy: Policy,
+    deadline: Duration,
+    /// What a controller said last.
+    known: Option<Verdict>,
+    /// A controller said that the pod is being deleted: from then on it is.
+    terminating: bool,
+    /// A controller said that traffic is off. It stays so: an endpoint that went does not come back to
+    /// a deleted pod, and a controller that lags behind another does not bring it back.
+    traffic_off: bool,
+    /// Since when no controller answers.
+    silent_since: Option<Duration>,
+    failures: u32,
+    not_terminating_since: Option<Duration>,
+    not_terminating_proven: bool,
+    polling: bool,
+    poll_at: Duration,
+    pre_stop: PreStop,
+    /// Since when connections are waited for, without a break.
+    counting_since: Option<Duration>,
+    samples: Samples,
+    traffic_off_at: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PreStop {
+    None,
+    Waiting,
+    Running { since: Duration },
+    Ended { at: Duration, took: Duration },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Samples {
+    next_at: Duration,
+    last: Option<Sample>,
+    over: bool,
+}
+
+/// Whether new traffic may come, as far as the hold knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Traffic {
+    On,
+    /// A controller said so.
+    Off,
+    /// No controller answers, and the least time to hold is over.
+    PerhapsOff,
+}
+
+impl Machine {
+    /// A hold that begins now, at time zero.
+    pub(crate) fn new(policy: Policy) -> Self {
+        // As the kubelet: without any grace no preStop runs.
+        let runs = policy.has_pre_stop && !policy.grace.is_zero();
+        Self {
+            policy,
+            deadline: policy.max,
+            known: None,
+            terminating: false,
+            traffic_off: false,
+            silent_since: Some(Duration::ZERO),
+            failures: 0,
+            not_terminating_since: None,
+            not_terminating_proven: false,
+            polling: false,
+            poll_at: Duration::ZERO,
+            pre_stop: if runs { PreStop::Waiting } else { PreStop::None },
+            counting_since: None,
+            samples: Samples::default(),
+            traffic_off_at: None,
+        }
+    }
+
+    /// What to do at `now`.
+    pub(crate) fn next(&mut self, now: Duration) -> Next {
+        let traffic = self.traffic(now);
+        if traffic != Traffic::On {
+            self.traffic_off_at.get_or_insert(now);
+        }
+        let in_time = now < self.deadline;
+        let mut next = Next::default();
+        match self.pre_stop {
+            PreStop::Waiting
+                if traffic != Traffic::On || !in_time || self.not_terminating_proven =>
+            {
+                self.pre_stop = PreStop::Running { since: now };
+                next.start_pre_stop = Some(self.policy.grace);
+            }
+            PreStop::Waiting | PreStop::Running { .. } => {}
+            PreStop::None | PreStop::Ended { .. } => {
+                if let Some(outcome) = self.outcome(now, traffic, in_time) {
+                    return finish(outcome);
+                }
+            }
+        }
+        if self.phase(traffic) == Phase::WaitingForConnections {
+            if self.counting_since.is_none() {
+                self.counting_since = Some(now);
+                self.samples.over = false;
+                self.samples.next_at = now;
+            }
+        } else {
+            self.counting_since = None;
+        }
+        if now >= self.samples.next_at {
+            // Set again by the result; this is for a result that never comes.
+            self.samples.next_at = now + SAMPLE_RARELY;
+            next.sample = true;
+            // The poll is to carry what the sample finds.
+            return next;
+        }
+        if !self.polling && now >= self.poll_at {
+            self.polling = true;
+            next.poll = Some(self.poll(traffic));
+        }
+        next.wake_in = self.wake_in(now, traffic);
+        next
+    }
+
+    /// Takes in a controller's answer.
+    pub(crate) fn on_answer(&mut self, now: Duration, answer: Answer) {
+        self.polling = false;
+        self.failures = 0;
+        self.silent_since = None;
+        self.poll_at = now + POLL_GAP;
+        if let Some(left) = answer.deadline {
+            // Never beyond what the pod's grace period was made for.
+            self.deadline = self.policy.max.min(now.saturating_add(left));
+        }
+        self.known = Some(answer.verdict);
+        if answer.verdict == Verdict::NotTerminating {
+            let since = *self.not_terminating_since.get_or_insert(now);
+            let proven = now.saturating_sub(since) >= NOT_TERMINATING_PROOF;
+            self.not_terminating_proven |= proven && !self.terminating;
+        } else {
+            self.not_terminating_since = None;
+            self.terminating = true;
+            self.traffic_off |= answer.verdict == Verdict::TrafficOff;
+        }
+    }
+
+    /// Takes in that a question got no answer that can be used.
+    pub(crate) fn on_silence(&mut self, now: Duration) {
+        self.polling = false;
+        self.silent_since.get_or_insert(now);
+        self.not_terminating_since = None;
+        let retry = RETRY_MIN.saturating_mul(1 << self.failures.min(8)).min(RETRY_MAX);
+        self.failures = self.failures.saturating_add(1);
+        self.poll_at = now + retry;
+    }
+
+    /// Takes in a sample: what it found, whether by that the container is free, and what it cost. None
+    /// where connections cannot be counted.
+    pub(crate) fn on_sample(
+        &mut self,
+        now: Duration,
+        sample: Option<(Sample, bool)>,
+        cost: Duration,
+    ) {
+        self.samples.last = sample.map(|(sample, _)| sample);
+        self.samples.over = self.counting_since.is_some() && sample.is_some_and(|(_, over)| over);
+        let pause = match sample {
+            _ if self.counting_since.is_none() => SAMPLE_RARELY,
+            Some((sample, _)) if sample.lasting == 0 => SAMPLE_QUIET,
+            _ => (cost * SAMPLE_REST).clamp(SAMPLE_BUSY_MIN, SAMPLE_BUSY_MAX),
+        };
+        self.samples.next_at = now + pause;
+    }
+
+    /// Takes in that the user's preStop ended, in whatever way.
+    pub(crate) fn on_pre_stop_end(&mut self, now: Duration) {
+        if let PreStop::Running { since } = self.pre_stop {
+            self.pre_stop = PreStop::Ended { at: now, took: now.saturating_sub(since) };
+        }
+    }
+
+    /// For how long connections have been waited for.
+    pub(crate) fn waited_for_connections(&self, now: Duration) -> Duration {
+        self.counting_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+
+    /// Whether the next sample is the first of those that the end depends on.
+    pub(crate) fn counts_anew(&self, now: Duration) -> bool {
+        self.counting_since == Some(now)
+    }
+
+    /// How long each part took until `now`.
+    pub(crate) fn times(&self, now: Duration) -> Times {
+        let traffic = self.traffic_off_at.unwrap_or(now);
+        let (pre_stop, behind) = match self.pre_stop {
+            PreStop::None => (Duration::ZERO, traffic),
+            PreStop::Waiting => (Duration::ZERO, now),
+            PreStop::Running { since } => (now.saturating_sub(since), now),
+            PreStop::Ended { at, took } => (took, at),
+        };
+        Times {
+            traffic,
+            pre_stop,
+            connections: now.saturating_sub(behind),
+            connections_left: self.samples.last.map_or(0, |sample| sample.seen),
+        }
+    }
+
+    fn traffic(&self, now: Duration) -> Traffic {
+        if self.traffic_off {
+            return Traffic::Off;
+        }
+        match self.silent_since {
+            Some(since) if now.saturating_sub(since) >= self.policy.unreachable => {
+                Traffic::PerhapsOff
+            }
+            _ => Traffic::On,
+        }
+    }
+
+    fn phase(&self, traffic: Traffic) -> Phase {
+        match (self.pre_stop, traffic) {
+            (PreStop::Running { .. }, _) => Phase::PreStop,
+            (_, Traffic::On) => Phase::WaitingForTraffic,
+            // The preStop starts as soon as traffic is off.
+            (PreStop::Waiting, _) => Phase::PreStop,
+            (PreStop::None | PreStop::Ended { .. }, _) => Phase::WaitingForConnections,
+        }
+    }
+
+    /// Whether it is over, once the user's preStop is.
+    fn outcome(&self, now: Duration, traffic: Traffic, in_time: bool) -> Option<Outcome> {
+        if self.not_terminating_proven {
+            return Some(Outcome::NotTerminating);
+        }
+        if !in_time {
+            return Some(Outcome::DeadlineExceeded);
+        }
+        let waited = self.waited_for_connections(now);
+        let cannot_count = self.counting_since.is_some()
+            && self.samples.last.is_none()
+            && waited >= self.policy.unreachable;
+        match (traffic, self.policy.until) {
+            (Traffic::On, _) => None,
+            (Traffic::PerhapsOff, Until::TrafficOff) => Some(Outcome::Unreachable),
+            (Traffic::Off, Until::TrafficOff) => Some(Outcome::TrafficOff),
+            (Traffic::PerhapsOff, _) => {
+                (self.samples.over || cannot_count).then_some(Outcome::Unreachable)
+            }
+            (Traffic::Off, _) if cannot_count => Some(Outcome::TrafficOff),
+            (Traffic::Off, _) if !self.samples.over => None,
+            (Traffic::Off, Until::ConnectionsIdle) => Some(Outcome::ConnectionsIdle),
+            (Traffic::Off, Until::ConnectionsClosed) => Some(Outcome::ConnectionsClosed),
+        }
+    }
+
+    fn poll(&self, traffic: Traffic) -> Poll {
+        let phase = self.phase(traffic);
+        let wait = match (self.known, phase) {
+            (Some(Verdict::NotTerminating), _) => NOT_TERMINATING_PROOF,
+            (_, Phase::WaitingForConnections) => POLL_WAIT_WHILE_COUNTING,
+            _ => POLL_WAIT,
+        };
+        let connections = self.samples.last.map(|sample| sample.seen);
+        Poll { phase, known: self.known, connections, wait }
+    }
+
+    fn wake_in(&self, now: Duration, traffic: Traffic) -> Duration {
+        let unreachable_at = match (traffic, self.silent_since) {
+            (Traffic::On, Some(since)) => Some(since.saturating_add(self.policy.unreachable)),
+            _ => None,
+        };
+        let poll_at = (!self.polling).then_some(self.poll_at);
+        let deadline = (now < self.deadline).then_some(self.deadline);
+        [Some(self.samples.next_at), unreachable_at, poll_at, deadline]
+            .into_iter()
+            .flatten()
+            .map(|at| at.saturating_sub(now))
+            .fold(SAMPLE_RARELY, Duration::min)
+            .max(Duration::from_millis(1))
+    }
+}
+
+fn finish(outcome: Outcome) -> Next {
+    Next { finish: Some(outcome), ..Next::default() }
+}
+
+#[cfg(test)]
+mod tests;

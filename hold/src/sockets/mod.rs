@@ -1,0 +1,139 @@
+//! The TCP sockets of the pod: what listens, and what is connected.
+//!
+//! Every container of a pod shares one network namespace, and looking at its sockets takes no
+//! privilege. Netlink's sock_diag answers fastest; `/proc/thread-self/net/tcp` is there for kernels and
+//! sandboxes without it.
+
+mod diag;
+mod filter;
+mod procfs;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::census::{Census, Connection, MESH_INBOUND_PORTS, Rule, Sample};
+
+/// Neither way of asking the kernel works.
+#[derive(Debug)]
+pub(crate) struct Error {
+    first: io::Error,
+    second: io::Error,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, second } = self;
+        write!(f, "connections cannot be counted: {first}; {second}")
+    }
+}
+
+/// How often it is looked for new listeners.
+const LISTENERS_EVERY: Duration = Duration::from_secs(2);
+
+/// The sockets of the network namespace that the process is in.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    source: Source,
+    /// The user named the ports; else all that listen are meant.
+    named: bool,
+    /// The ports whose connections count. Ports are only ever added: an application that stops
+    /// listening still has its connections.
+    serving: BTreeSet<u16>,
+    listeners_read: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Diag(diag::Diag),
+    Procfs,
+}
+
+impl Sockets {
+    /// Connections to `ports`, or to every port that listens where `ports` is empty; and to the
+    /// inbound port of a mesh sidecar, if there is one.
+    pub(crate) fn new(ports: &[u16]) -> Self {
+        Self {
+            source: diag::Diag::open().map_or(Source::Procfs, Source::Diag),
+            named: !ports.is_empty(),
+            serving: ports.iter().copied().collect(),
+            listeners_read: None,
+        }
+    }
+
+    /// Takes one sample.
+    ///
+    /// # Errors
+    /// Neither way of asking the kernel works; the census is as after a sample that was not ended.
+    pub(crate) fn sample(&mut self, census: &mut Census, rule: &Rule) -> Result<Sample, Error> {
+        let Err(first) = self.read(census, rule) else { return Ok(census.end()) };
+        self.source = match self.source {
+            Source::Diag(_) => Source::Procfs,
+            Source::Procfs => match diag::Diag::open() {
+                Ok(diag) => Source::Diag(diag),
+                Err(second) => return Err(Error { first, second }),
+            },
+        };
+        match self.read(census, rule) {
+            Ok(()) => Ok(census.end()),
+            Err(second) => Err(Error { first, second }),
+        }
+    }
+
+    fn read(&mut self, census: &mut Census, rule: &Rule) -> io::Result<()> {
+        self.read_listeners()?;
+        census.begin();
+        let serving = &self.serving;
+        let mut visit = |connection: Connection| {
+            if serving.contains(&connection.local.port()) {
+                census.add(&connection, rule);
+            }
+        };
+        match &mut self.source {
+            Source::Diag(diag) => diag.connections(serving, rule.idle_limit.is_some(), &mut visit),
+            Source::Procfs => procfs::connections(&mut visit),
+        }
+    }
+
+    fn read_listeners(&mut self) -> io::Result<()> {
+        if self.listeners_read.is_some_and(|at| at.elapsed() < LISTENERS_EVERY) {
+            return Ok(());
+        }
+        let (named, serving) = (self.named, &mut self.serving);
+        let mut visit = |port: u16| {
+            if !named || MESH_INBOUND_PORTS.contains(&port) {
+                serving.insert(port);
+            }
+        };
+        match &mut self.source {
+            Source::Diag(diag) => diag.listeners(&mut visit)?,
+            Source::Procfs => procfs::listeners(&mut visit)?,
+        }
+        self.listeners_read = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// Numbers of TCP states in the kernel's interfaces.
+mod tcp {
+    use crate::census::State;
+
+    pub(super) const LISTEN: u8 = 10;
+
+    /// The states that can hold a pod, as a bit mask.
+    pub(super) const HOLDING: u32 = 1 << 1 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 11;
+
+    pub(super) fn state(number: u8) -> Option<State> {
+        match number {
+            1 => Some(State::Established),
+            8 => Some(State::CloseWait),
+            // FIN_WAIT1, LAST_ACK, CLOSING
+            4 | 9 | 11 => Some(State::Closing),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
