@@ -75,7 +75,7 @@ impl Resolver {
                     this.search = words.take(MAX_SEARCH).map(str::to_owned).collect();
                 }
                 Some("options") => {
-                    let ndots = words.filter_map(|word| word.strip_prefix("ndots:")).last();
+                    let ndots = words.find_map(|word| word.strip_prefix("ndots:"));
                     this.ndots = ndots.and_then(|n| n.parse().ok()).unwrap_or(this.ndots);
                 }
                 _ => {}

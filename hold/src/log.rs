@@ -35,6 +35,7 @@ impl Log {
         let mut line = format!("lameduck-hold: {text}").replace('\n', " ");
         line.truncate(line.floor_char_boundary(MAX_LINE_BYTES));
         line.push('\n');
-        file.write(line.as_bytes()).ok();
+        // One write: a pipe takes a line this short whole, or not at all.
+        file.write_all(line.as_bytes()).ok();
     }
 }

@@ -404,7 +404,9 @@ impl Machine {
             _ => POLL_WAIT,
         };
         let connections = self.samples.last.map(|sample| sample.seen);
-        Poll { phase, known: self.known, connections, wait }
+        // After a silence any answer is news: whether somebody is there must not take a long poll.
+        let known = self.known.filter(|_| self.silent_since.is_none());
+        Poll { phase, known, connections, wait }
     }
 
     fn wake_in(&self, now: Duration, traffic: Traffic) -> Duration {
