@@ -1,5 +1,7 @@
 //! The whole binary, as a kubelet runs it, against a controller that follows the test's orders.
 
+#![allow(clippy::expect_used)] // The helpers are tests too, though clippy does not see it.
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
