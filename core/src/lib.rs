@@ -8,7 +8,9 @@
 //! Nothing in this crate does IO, waits, or reads a clock: time is an argument. A reader who wants to
 //! know why something happened to a pod reads one file of this crate.
 
+pub mod drain;
 pub mod inject;
+pub mod lease;
 pub mod names;
 pub mod policy;
 pub mod resolve;

@@ -1,0 +1,34 @@
+//! Flags and environment.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use lameduck_core::names::SYSTEM_NAMESPACE;
+
+/// Drains pods that end, answers their holds, and keeps the webhook's certificates.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "lameduck-controller", version)]
+pub struct Args {
+    /// Namespace of the installation: the Lease and the Secrets are here.
+    #[arg(long, env = "LAMEDUCK_NAMESPACE", default_value = SYSTEM_NAMESPACE)]
+    pub namespace: String,
+    /// Name of the Lease that replicas lead by.
+    #[arg(long, env = "LAMEDUCK_LEASE", default_value = "lameduck-controller")]
+    pub lease: String,
+    /// Name of this replica, unique among them. Default: the host's name and something random.
+    #[arg(long, env = "LAMEDUCK_IDENTITY")]
+    pub identity: Option<String>,
+    /// Where holds are answered, plain HTTP.
+    #[arg(long, env = "LAMEDUCK_HOLD_ADDRESS", default_value = "[::]:8080")]
+    pub hold_address: SocketAddr,
+    /// Where metrics and health are served, plain HTTP.
+    #[arg(long, env = "LAMEDUCK_ADMIN_ADDRESS", default_value = "[::]:8081")]
+    pub admin_address: SocketAddr,
+    /// Answer holds that call from their node's address too: only for networks that hide pods behind
+    /// their nodes on the way to a Service.
+    #[arg(long, env = "LAMEDUCK_ACCEPT_NODE_ADDRESSES")]
+    pub accept_node_addresses: bool,
+    /// What is logged: a tracing filter, for example `info` or `lameduck_controller=debug`.
+    #[arg(long, env = "LAMEDUCK_LOG", default_value = "info")]
+    pub log: String,
+}

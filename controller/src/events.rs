@@ -1,0 +1,139 @@
+//! Events on pods: a bounded queue and one sender. An event that does not fit is dropped and counted;
+//! a drain never waits for one.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use lameduck_core::drain::{EventKind, EventText};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::index::PodKey;
+use crate::metrics::Metrics;
+use crate::text::chain;
+
+/// Events that may wait: four per pod of a roll-out of 500.
+const QUEUE_EVENTS: usize = 2048;
+/// Events per second to the API server. More than pods end in a cluster at the official envelope.
+const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).unwrap();
+/// The longest that one event may take.
+const SEND_MAX: Duration = Duration::from_secs(5);
+/// Time to send what is queued when the process ends.
+const FLUSH_MAX: Duration = Duration::from_secs(3);
+
+/// An event on its way.
+#[derive(Debug)]
+struct Queued {
+    key: PodKey,
+    uid: Box<str>,
+    text: EventText,
+}
+
+/// Where events are put.
+#[derive(Clone, Debug)]
+pub struct Events {
+    queue: mpsc::Sender<Queued>,
+    metrics: Metrics,
+}
+
+impl Events {
+    /// Queues an event about a pod.
+    pub fn send(&self, key: &PodKey, uid: &str, text: EventText) {
+        let queued = Queued { key: key.clone(), uid: uid.into(), text };
+        if self.queue.try_send(queued).is_err() {
+            self.metrics.event_dropped();
+        }
+    }
+}
+
+/// The queue and the future that sends from it until `stop`.
+pub fn start(
+    client: Client,
+    metrics: Metrics,
+    instance: String,
+    stop: CancellationToken,
+) -> (Events, impl Future<Output = ()> + Send) {
+    let (queue, queued) = mpsc::channel(QUEUE_EVENTS);
+    let reporter =
+        Reporter { controller: "lameduck.dev/controller".into(), instance: Some(instance) };
+    let recorder = Recorder::new(client, reporter);
+    let sender = run(recorder, queued, metrics.clone(), stop);
+    (Events { queue, metrics }, sender)
+}
+
+async fn run(
+    recorder: Recorder,
+    mut queued: mpsc::Receiver<Queued>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let limit = RateLimiter::direct(Quota::per_second(EVENTS_PER_SECOND));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            next = queued.recv() => match next {
+                Some(event) => send(&recorder, &limit, &metrics, event).await,
+                None => return,
+            },
+        }
+    }
+    queued.close();
+    let flush = async {
+        while let Some(event) = queued.recv().await {
+            send(&recorder, &limit, &metrics, event).await;
+        }
+    };
+    if timeout(FLUSH_MAX, flush).await.is_err() {
+        warn!("Not every queued event could be sent before the end.");
+    }
+}
+
+async fn send(
+    recorder: &Recorder,
+    limit: &DefaultDirectRateLimiter,
+    metrics: &Metrics,
+    event: Queued,
+) {
+    limit.until_ready().await;
+    let Queued { key, uid, text } = event;
+    let reference = ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        namespace: Some(key.namespace.to_string()),
+        name: Some(key.name.to_string()),
+        uid: Some(uid.to_string()),
+        ..ObjectReference::default()
+    };
+    let type_ = match text.reason.kind() {
+        EventKind::Normal => EventType::Normal,
+        EventKind::Warning => EventType::Warning,
+    };
+    let event = Event {
+        type_,
+        reason: text.reason.as_str().into(),
+        note: Some(text.note),
+        action: "Drain".into(),
+        secondary: None,
+    };
+    let sent = timeout(SEND_MAX, recorder.publish(&event, &reference)).await;
+    let error = match sent {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => format!("no answer within {SEND_MAX:?}"),
+    };
+    metrics.event_dropped();
+    warn!(
+        namespace = &*key.namespace,
+        pod = &*key.name,
+        uid = &*uid,
+        reason = event.reason,
+        error,
+        "An event could not be sent and is dropped."
+    );
+}

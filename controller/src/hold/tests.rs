@@ -1,0 +1,1 @@
+//! Tests of the hold endpoint, through its router.

@@ -1,0 +1,271 @@
+//! Reads and writes of pods, and the reads that confirm a verdict. One call each, bounded in time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use kube::api::{GetParams, ListParams, Patch, PatchParams};
+use kube::core::Request;
+use kube::{Client, Error};
+use lameduck_core::drain::{Condition, Endpoint, entries_off};
+use lameduck_core::names::FINALIZER;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::index::{Pod, PodKey, entries_about};
+use crate::slim::{self, List};
+
+/// The longest that one call may take.
+const CALL_MAX: Duration = Duration::from_secs(5);
+/// Objects per page of a confirming read.
+const PAGE_OBJECTS: u32 = 250;
+/// Name of the field manager of our patches.
+const MANAGER: &str = "lameduck-controller";
+
+/// Why a call did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The API server refused, or could not be reached.
+    #[error("the request to the API server failed")]
+    Request(#[from] Error),
+    /// The request cannot be built.
+    #[error("the request cannot be built")]
+    Build(#[from] kube::core::request::Error),
+    /// No answer in time.
+    #[error("no answer from the API server within {CALL_MAX:?}")]
+    Silent,
+    /// The confirming read says that the pod still gets traffic.
+    #[error("a fresh read says that {0} still lists the pod as ready")]
+    StillSending(String),
+    /// The fresh read says that other Services select the pod than was known.
+    #[error("a fresh read says that Service {0} selects the pod, which was not known yet")]
+    NewService(String),
+    /// This replica stopped leading before the write.
+    #[error("this replica does not lead any more")]
+    NotLeading,
+}
+
+impl CallError {
+    /// The HTTP status of a refusal.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Request(Error::Api(status)) => Some(status.code),
+            _ => None,
+        }
+    }
+
+    /// Somebody else changed the pod: the next event of the watch brings what a new try needs.
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        matches!(self.status(), Some(409 | 422))
+            || matches!(self, Self::StillSending(_) | Self::NewService(_))
+    }
+
+    /// A stable word for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Request(Error::Api(status)) => match status.code {
+                403 => "forbidden",
+                404 => "gone",
+                409 | 422 => "conflict",
+                429 => "throttled",
+                _ => "refused",
+            },
+            Self::Request(_) => "unreachable",
+            Self::Build(_) => "invalid",
+            Self::Silent => "silent",
+            Self::StillSending(_) | Self::NewService(_) => "not_confirmed",
+            Self::NotLeading => "not_leading",
+        }
+    }
+}
+
+/// Calls about pods.
+#[derive(Clone)]
+pub struct Pods {
+    client: Client,
+}
+
+impl Pods {
+    /// Calls through `client`.
+    #[must_use]
+    pub const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The pod as it is now, from the API server's storage.
+    ///
+    /// # Errors
+    /// Where there is no answer; `Ok(None)` where there is no such pod.
+    pub async fn get(&self, key: &PodKey) -> Result<Option<slim::Pod>, CallError> {
+        let get = path(&key.namespace, "pods").get(&key.name, &GetParams::default())?;
+        match self.call(get).await {
+            Err(error) if error.status() == Some(404) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Writes a condition. With `version`, only where nobody changed the pod since.
+    ///
+    /// # Errors
+    /// 409 where the pod is another one, or has changed.
+    pub async fn write_condition(
+        &self,
+        key: &PodKey,
+        uid: &str,
+        version: Option<&str>,
+        type_: &str,
+        condition: &Condition,
+    ) -> Result<slim::Pod, CallError> {
+        let mut metadata = BTreeMap::from([("uid", uid)]);
+        metadata.extend(version.map(|version| ("resourceVersion", version)));
+        let body = json!({
+            "metadata": metadata,
+            "status": { "conditions": [{
+                "type": type_,
+                "status": condition.status.as_str(),
+                "reason": &*condition.reason,
+                "message": &*condition.message,
+                "lastTransitionTime": whole_seconds(condition.since),
+            }]},
+        });
+        let patch = Patch::Strategic(body);
+        let request = path(&key.namespace, "pods").patch_subresource(
+            "status",
+            &key.name,
+            &params(),
+            &patch,
+        )?;
+        self.call(request).await
+    }
+
+    /// Takes our finalizer off, where it stands at position `at` of the pod with this UID.
+    ///
+    /// # Errors
+    /// 422 where the pod is another one or its finalizers have moved; 404 where it is gone.
+    pub async fn remove_finalizer(
+        &self,
+        key: &PodKey,
+        uid: &str,
+        at: usize,
+    ) -> Result<(), CallError> {
+        let position = format!("/metadata/finalizers/{at}");
+        let body = json!([
+            { "op": "test", "path": "/metadata/uid", "value": uid },
+            { "op": "test", "path": position, "value": FINALIZER },
+            { "op": "remove", "path": position },
+        ]);
+        // The operations are written out above: they parse.
+        let patch: json_patch::Patch = serde_json::from_value(body).map_err(Error::SerdeError)?;
+        let patch = Patch::Json::<()>(patch);
+        let request = path(&key.namespace, "pods").patch(&key.name, &params(), &patch)?;
+        self.call::<slim::Pod>(request).await.map(drop)
+    }
+
+    /// Reads the pod's Services and EndpointSlices from storage, and says whether they agree that
+    /// nothing sends to it any more. `known` is what the watches say.
+    ///
+    /// # Errors
+    /// [`CallError::StillSending`], [`CallError::NewService`], or no answer.
+    pub async fn confirm_off(
+        &self,
+        key: &PodKey,
+        pod: &Pod,
+        known: &[&str],
+    ) -> Result<(), CallError> {
+        let services: Vec<slim::Service> = self.list(&key.namespace, "services", None).await?;
+        let selecting = services.iter().filter(|service| selects(service, pod));
+        for service in selecting {
+            let name = &service.metadata.name;
+            let full = format!("{}/{name}", key.namespace);
+            if !known.contains(&full.as_str()) {
+                return Err(CallError::NewService(full));
+            }
+        }
+        // Slices of the Services that have to do with the pod. A slice need not have a Service: where one
+        // of the names is none, or there is none, the whole namespace is read.
+        let names: Vec<&str> =
+            known.iter().filter_map(|name| name.split_once('/')).map(|(_, name)| name).collect();
+        let is_service =
+            |name: &&str| services.iter().any(|service| service.metadata.name == **name);
+        let selector = (!names.is_empty() && names.iter().all(is_service))
+            .then(|| format!("kubernetes.io/service-name in ({})", names.join(",")));
+        let slices = self.slices(&key.namespace, selector).await?;
+        let entries: Vec<Endpoint> = entries_about(&slices, key, pod);
+        entries_off(&entries).map_err(|service| CallError::StillSending(service.to_owned()))
+    }
+
+    async fn slices(
+        &self,
+        namespace: &str,
+        selector: Option<String>,
+    ) -> Result<Vec<slim::EndpointSlice>, CallError> {
+        let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+        self.pages(&Request::new(path), selector).await
+    }
+
+    async fn list<T: DeserializeOwned>(
+        &self,
+        namespace: &str,
+        plural: &str,
+        selector: Option<String>,
+    ) -> Result<Vec<T>, CallError> {
+        self.pages(&path(namespace, plural), selector).await
+    }
+
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        selector: Option<String>,
+    ) -> Result<Vec<T>, CallError> {
+        let mut params = ListParams {
+            label_selector: selector,
+            limit: Some(PAGE_OBJECTS),
+            ..ListParams::default()
+        };
+        let mut objects = Vec::new();
+        loop {
+            let page: List<T> = self.call(request.list(&params)?).await?;
+            objects.extend(page.items.unwrap_or_default());
+            if page.metadata.continue_.is_empty() {
+                return Ok(objects);
+            }
+            params.continue_token = Some(page.metadata.continue_);
+        }
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        request: axum::http::Request<Vec<u8>>,
+    ) -> Result<T, CallError> {
+        let answer = timeout(CALL_MAX, self.client.request::<T>(request));
+        Ok(answer.await.map_err(|_| CallError::Silent)??)
+    }
+}
+
+fn selects(service: &slim::Service, pod: &Pod) -> bool {
+    let selector: Vec<_> = service
+        .spec
+        .selector
+        .iter()
+        .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+        .collect();
+    service.spec.type_ != "ExternalName" && pod.matches(&selector)
+}
+
+fn path(namespace: &str, plural: &str) -> Request {
+    Request::new(format!("/api/v1/namespaces/{namespace}/{plural}"))
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
+}
+
+/// RFC 3339 without a fraction, which is what `metav1.Time` keeps.
+fn whole_seconds(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,119 @@
+//! What a hold hears when it asks. Every replica answers from the pod alone.
+
+use jiff::Timestamp;
+
+use super::facts::{ConditionStatus, Deletion, PodFacts, later};
+
+/// Seconds between the last moment of a hold and the start of the application's own grace, for the
+/// answer's way and the kubelet's. The webhook adds as many to `terminationGracePeriodSeconds`.
+pub const MARGIN_SECONDS: u32 = 10;
+
+/// State of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HoldState {
+    /// The pod is not being deleted: a container is restarted. There is nothing to wait for.
+    NotTerminating,
+    /// Hold: new traffic may still come.
+    Holding,
+    /// No new traffic comes: wait for what is there, then exit.
+    TrafficOff,
+}
+
+impl HoldState {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotTerminating => "NotTerminating",
+            Self::Holding => "Holding",
+            Self::TrafficOff => "TrafficOff",
+        }
+    }
+}
+
+/// Reason of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerReason {
+    /// The pod is not being deleted.
+    NotTerminating,
+    /// Nobody has said anything about the pod's traffic yet.
+    Pending,
+    /// The reason of the pod's `TrafficOff` condition.
+    Condition(Box<str>),
+}
+
+impl AnswerReason {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::NotTerminating => "NotTerminating",
+            Self::Pending => "Pending",
+            Self::Condition(reason) => reason,
+        }
+    }
+}
+
+/// An answer to a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What to do.
+    pub state: HoldState,
+    /// Why.
+    pub reason: AnswerReason,
+    /// The evidence, for a person.
+    pub message: Box<str>,
+    /// Seconds until the hold must be over; 0 where it is. None where the pod is not terminating.
+    pub deadline_seconds: Option<u32>,
+}
+
+/// When the hold must be over.
+///
+/// At most `hold.maxSeconds` after the deletion, and early enough that the application has the grace
+/// that its author gave it. Where somebody asked for a grace that is too short for both, each side
+/// gets half: without any hold the application would lose requests, without any grace it would lose
+/// its shutdown.
+#[must_use]
+pub fn hold_deadline(
+    deletion: &Deletion,
+    original_grace_seconds: u32,
+    max_seconds: u32,
+) -> Timestamp {
+    let reserve = original_grace_seconds.saturating_add(MARGIN_SECONDS);
+    let fits = deletion.grace_seconds.saturating_sub(reserve);
+    let hold_seconds = fits.max(deletion.grace_seconds / 2).min(max_seconds);
+    later(deletion.requested_at, hold_seconds)
+}
+
+/// Answers a hold of the pod.
+#[must_use]
+pub fn answer(pod: &PodFacts, now: Timestamp) -> Answer {
+    let Some(deletion) = &pod.deletion else {
+        return Answer {
+            state: HoldState::NotTerminating,
+            reason: AnswerReason::NotTerminating,
+            message: "the pod is not being deleted".into(),
+            deadline_seconds: None,
+        };
+    };
+    let deadline = hold_deadline(deletion, pod.original_grace_seconds, pod.policy.hold.max_seconds);
+    let left_seconds = deadline.duration_since(now).as_secs().max(0);
+    let deadline_seconds = Some(u32::try_from(left_seconds).unwrap_or(u32::MAX));
+    let (state, reason, message) = match &pod.traffic_off {
+        None => (
+            HoldState::Holding,
+            AnswerReason::Pending,
+            "the controller's leader has not looked at the pod yet".into(),
+        ),
+        Some(condition) => (
+            if condition.status == ConditionStatus::True {
+                HoldState::TrafficOff
+            } else {
+                HoldState::Holding
+            },
+            AnswerReason::Condition(condition.reason.clone()),
+            condition.message.clone(),
+        ),
+    };
+    Answer { state, reason, message, deadline_seconds }
+}

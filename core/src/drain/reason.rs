@@ -1,0 +1,98 @@
+//! Reasons of events. A reason never changes its meaning: scripts and alerts match on it.
+
+/// Weight of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// As planned.
+    Normal,
+    /// Somebody should know.
+    Warning,
+}
+
+/// Why an event was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventReason {
+    /// The pod was deleted, and still gets new traffic.
+    WaitingForTraffic,
+    /// Every endpoint is not ready; what follows endpoints with a lag gets its time.
+    TrafficSettling,
+    /// Traffic is off.
+    TrafficOff,
+    /// It cannot be said whether traffic is off.
+    TrafficUnknown,
+    /// The finalizer was taken off: the pod has ended and traffic is off.
+    Released,
+    /// The finalizer was taken off though traffic was not proven off.
+    GaveUp,
+    /// A hold ended with nothing left to lose.
+    Drained,
+    /// A hold ended at its deadline with connections left.
+    DeadlineExceeded,
+    /// A hold ended by itself, because no controller could be asked.
+    ControllerUnreachable,
+    /// The pod is in scope and runs without protection.
+    Unprotected,
+    /// The pod's label names a policy that does not exist.
+    UnknownPolicy,
+}
+
+impl EventReason {
+    /// The word on the event.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WaitingForTraffic => "WaitingForTraffic",
+            Self::TrafficSettling => "TrafficSettling",
+            Self::TrafficOff => "TrafficOff",
+            Self::TrafficUnknown => "TrafficUnknown",
+            Self::Released => "Released",
+            Self::GaveUp => "GaveUp",
+            Self::Drained => "Drained",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::ControllerUnreachable => "ControllerUnreachable",
+            Self::Unprotected => "Unprotected",
+            Self::UnknownPolicy => "UnknownPolicy",
+        }
+    }
+
+    /// Its weight.
+    #[must_use]
+    pub const fn kind(self) -> EventKind {
+        match self {
+            Self::WaitingForTraffic
+            | Self::TrafficSettling
+            | Self::TrafficOff
+            | Self::Released
+            | Self::Drained => EventKind::Normal,
+            Self::TrafficUnknown
+            | Self::GaveUp
+            | Self::DeadlineExceeded
+            | Self::ControllerUnreachable
+            | Self::Unprotected
+            | Self::UnknownPolicy => EventKind::Warning,
+        }
+    }
+}
+
+/// An event about a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventText {
+    /// Why.
+    pub reason: EventReason,
+    /// What happened to this pod, and what comes next. At most 1 KiB, which the API accepts.
+    pub note: String,
+}
+
+impl EventText {
+    /// An event whose note fits into the API's limit of 1024 bytes.
+    #[must_use]
+    pub fn new(reason: EventReason, mut note: String) -> Self {
+        const NOTE_BYTES_MAX: usize = 1024;
+        if note.len() > NOTE_BYTES_MAX {
+            let cut = (0..=NOTE_BYTES_MAX - 3).rev().find(|at| note.is_char_boundary(*at));
+            note.truncate(cut.unwrap_or(0));
+            note.push_str("...");
+        }
+        Self { reason, note }
+    }
+}

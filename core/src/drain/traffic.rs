@@ -1,0 +1,260 @@
+//! Where the traffic of a terminating pod stands: the EndpointSlice provider.
+//!
+//! ```text
+//! On(EndpointReady) -> Settling(since) -> Off          every step is a condition on the pod
+//! Unknown: a watch is not fresh                        never a step towards Off
+//! ```
+//! Off is final: the hold hears it, and the application gets its SIGTERM.
+
+use jiff::Timestamp;
+
+use super::facts::{Condition, ConditionStatus, Endpoint, EndpointFacts, PodFacts, later};
+use super::reason::{EventReason, EventText};
+use super::text;
+
+/// Reason of the `TrafficOff` condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrafficReason {
+    /// An endpoint is still ready.
+    EndpointReady,
+    /// No endpoint is ready; waiting for what follows endpoints with a lag.
+    Settling,
+    /// No endpoint has been ready for long enough.
+    EndpointsNotReady,
+    /// No Service selects the pod, and no EndpointSlice lists it.
+    NotSelected,
+    /// A watch is not fresh, or has not been read once.
+    WatchNotFresh,
+}
+
+impl TrafficReason {
+    /// The word in the condition and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EndpointReady => "EndpointReady",
+            Self::Settling => "Settling",
+            Self::EndpointsNotReady => "EndpointsNotReady",
+            Self::NotSelected => "NotSelected",
+            Self::WatchNotFresh => "WatchNotFresh",
+        }
+    }
+}
+
+/// Where the traffic of a pod stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// New connections may still be sent to the pod.
+    On {
+        /// The evidence.
+        message: String,
+    },
+    /// No endpoint takes traffic since then.
+    Settling {
+        /// Since when, as far as the objects tell.
+        since: Timestamp,
+        /// The evidence.
+        message: String,
+    },
+    /// Proven off.
+    Off {
+        /// What proves it.
+        reason: TrafficReason,
+        /// The evidence.
+        message: String,
+        /// The pod says so already: nothing is to be proven again.
+        recorded: bool,
+    },
+    /// Nobody can say. Never taken for off.
+    Unknown {
+        /// Why.
+        message: String,
+    },
+}
+
+impl Traffic {
+    /// Whether traffic is proven off.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        matches!(self, Self::Off { .. })
+    }
+
+    /// Whether the pod's own condition proves it, so that nothing has to be confirmed or written.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        matches!(self, Self::Off { recorded: true, .. })
+    }
+
+    /// The reason of the condition.
+    #[must_use]
+    pub const fn reason(&self) -> TrafficReason {
+        match self {
+            Self::On { .. } => TrafficReason::EndpointReady,
+            Self::Settling { .. } => TrafficReason::Settling,
+            Self::Off { reason, .. } => *reason,
+            Self::Unknown { .. } => TrafficReason::WatchNotFresh,
+        }
+    }
+
+    /// The evidence, for a person.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::On { message }
+            | Self::Settling { message, .. }
+            | Self::Off { message, .. }
+            | Self::Unknown { message } => message,
+        }
+    }
+
+    /// The condition to write; none where the pod's own has this status and reason already.
+    pub(super) fn condition(&self, pod: &PodFacts, now: Timestamp) -> Option<Condition> {
+        let status = match self {
+            Self::On { .. } | Self::Settling { .. } => ConditionStatus::False,
+            Self::Off { recorded: true, .. } => return None,
+            Self::Off { .. } => ConditionStatus::True,
+            Self::Unknown { .. } => ConditionStatus::Unknown,
+        };
+        let reason = self.reason().as_str();
+        let since = match self {
+            Self::Settling { since, .. } => *since,
+            _ => now,
+        };
+        let same = |current: &Condition| {
+            current.status == status
+                && &*current.reason == reason
+                // A Settling that starts anew is a new fact under the same words.
+                && (!matches!(self, Self::Settling { .. }) || current.since == since)
+        };
+        if pod.traffic_off.as_ref().is_some_and(same) {
+            return None;
+        }
+        Some(Condition { status, reason: reason.into(), message: self.message().into(), since })
+    }
+
+    /// The event that goes with a new condition.
+    pub(super) fn event(&self, condition: &Condition) -> EventText {
+        let reason = match self {
+            Self::On { .. } => EventReason::WaitingForTraffic,
+            Self::Settling { .. } => EventReason::TrafficSettling,
+            Self::Off { .. } => EventReason::TrafficOff,
+            Self::Unknown { .. } => EventReason::TrafficUnknown,
+        };
+        EventText::new(reason, condition.message.to_string())
+    }
+
+    /// When time alone changes the verdict.
+    pub(super) fn due(&self, pod: &PodFacts) -> Option<Timestamp> {
+        match self {
+            Self::Settling { since, .. } => {
+                Some(later(*since, pod.policy.traffic_off.settle_seconds))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether these entries, freshly read, allow to say that traffic is off: none takes traffic.
+///
+/// # Errors
+/// The name of the first Service that still sends.
+pub fn entries_off(entries: &[Endpoint]) -> Result<(), &str> {
+    match entries.iter().find(|entry| entry.takes_traffic()) {
+        Some(entry) => Err(&entry.service),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Traffic {
+    if let (Some(_), Some(recorded)) = (&pod.deletion, &pod.traffic_off)
+        && recorded.status == ConditionStatus::True
+    {
+        let reason = if &*recorded.reason == TrafficReason::NotSelected.as_str() {
+            TrafficReason::NotSelected
+        } else {
+            TrafficReason::EndpointsNotReady
+        };
+        return Traffic::Off { reason, message: recorded.message.to_string(), recorded: true };
+    }
+    if let Some(why) = &endpoints.stale {
+        return Traffic::Unknown {
+            message: format!(
+                "it cannot be said whether traffic is off: {why}; the hold goes on until it can"
+            ),
+        };
+    }
+    if entries_off(&endpoints.entries).is_err() {
+        let sending = endpoints
+            .entries
+            .iter()
+            .filter(|entry| entry.takes_traffic())
+            .map(|entry| &*entry.service);
+        return Traffic::On {
+            message: format!("the pod is still a ready endpoint of {}", text::services(sending)),
+        };
+    }
+    if endpoints.services.is_empty() && endpoints.entries.is_empty() {
+        return Traffic::Off {
+            reason: TrafficReason::NotSelected,
+            message: "no Service selects the pod and no EndpointSlice lists it".into(),
+            recorded: false,
+        };
+    }
+    settle(pod, endpoints, now)
+}
+
+/// No entry takes traffic: off once that has been so for `settleSeconds`.
+fn settle(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Traffic {
+    let settle_seconds = pod.policy.traffic_off.settle_seconds;
+    let since = settling_since(pod, now);
+    let due = later(since, settle_seconds);
+    let names = endpoints
+        .services
+        .iter()
+        .map(|service| &*service.name)
+        .chain(endpoints.entries.iter().map(|entry| &*entry.service));
+    let published = endpoints.entries.iter().any(|entry| entry.ready && entry.terminating);
+    let evidence = format!(
+        "endpoints of {} {} since {}",
+        text::services(names),
+        if published { "terminating (published though not ready)" } else { "not ready" },
+        text::clock(since),
+    );
+    if now < due {
+        return Traffic::Settling {
+            since,
+            message: format!(
+                "{evidence}; settles for {settle_seconds} s, until {}",
+                text::clock(due)
+            ),
+        };
+    }
+    Traffic::Off {
+        reason: TrafficReason::EndpointsNotReady,
+        message: format!("{evidence}; settled {settle_seconds} s"),
+        recorded: false,
+    }
+}
+
+/// Since when the endpoints are known to be off: as our own condition says, so that a new leader goes
+/// on where the last one stopped.
+///
+/// Clocks differ between leaders. A time in the future starts anew. A time before the deletion, which
+/// the API server's clock gave, cannot be right and counts from the deletion. The rest is bounded by
+/// how far two nodes' clocks are apart.
+fn settling_since(pod: &PodFacts, now: Timestamp) -> Timestamp {
+    // The API keeps whole seconds: rounded up, so that the wait is never shorter than asked for.
+    let fresh = Timestamp::from_second(now.as_second() + i64::from(now.subsec_nanosecond() > 0))
+        .unwrap_or(now);
+    let recorded = pod
+        .traffic_off
+        .as_ref()
+        .filter(|current| &*current.reason == TrafficReason::Settling.as_str())
+        .map(|current| current.since)
+        .filter(|since| *since <= fresh);
+    let Some(since) = recorded else { return fresh };
+    match &pod.deletion {
+        Some(deletion) if since < deletion.requested_at => deletion.requested_at,
+        _ => since,
+    }
+}
