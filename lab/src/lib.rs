@@ -4,6 +4,8 @@
 //! * [`images`]: container images, made without a container engine.
 //! * [`cluster`]: the cluster itself, in namespaces of its own.
 //! * [`cli`]: the `cargo lab` command line.
+//! * [`lb`]: the load balancer, and the stand-in for what keeps it equal to a Service's pods.
+//! * [`load`]: clients that count what they lose.
 //! * [`progress`]: what a person sees while something takes long.
 //!
 //! Test gear: never shipped, and nothing that is shipped depends on it.
@@ -12,5 +14,6 @@ pub mod assets;
 pub mod cli;
 pub mod cluster;
 pub mod images;
+pub mod load;
 pub mod process;
 pub mod progress;

@@ -4,19 +4,37 @@
 //! A *supervisor* (this binary, started again) is process 1 of the pid
 //! namespace. Whoever ends it, and however, ends every process, mount and
 //! interface of the cluster with it.
+//!
+//! * [`plan`]: addresses and names. [`run_directory`]: the state on disk.
+//! * [`supervisor`]: what runs inside. `owner`: what starts and ends it.
+//! * `config`: the daemons' configuration. `ready`: when a cluster is up.
+
+mod config;
+mod containerd;
+mod owner;
+pub mod plan;
+mod ready;
+pub mod run_directory;
+pub mod supervisor;
 
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::process::Command;
 
-use crate::process::bound;
+use self::owner::Owner;
+use self::run_directory::{Phase, RunDirectory, Supervisor};
+use crate::assets::Assets;
+use crate::images::{self, ImageFile};
+use crate::process::{bound, output};
 use crate::progress::Progress;
 
 /// The names of the nodes. Both run pods; the API server is on the first.
-pub const NODES: [&str; 2] = ["node-a", "node-b"];
+pub const NODES: [&str; 2] = [plan::NODE_A.name, plan::NODE_B.name];
 
 /// How long a cluster lives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,7 +52,7 @@ pub struct Options {
     /// How long the cluster lives.
     pub lifetime: Lifetime,
     /// Where its state is kept. One directory is one cluster.
-    pub run_directory: PathBuf,
+    pub run_directory: RunDirectory,
     /// Whether Lameduck's own images are built and imported.
     pub product_images: bool,
 }
@@ -42,25 +60,32 @@ pub struct Options {
 impl Options {
     /// The cluster of `cargo lab up`: detached, in `$LAMEDUCK_RUN` or else in
     /// `run/default` of the cache.
-    #[must_use]
-    pub fn shared() -> Self {
-        Self { lifetime: Lifetime::Detached, run_directory: PathBuf::new(), product_images: true }
+    ///
+    /// # Errors
+    /// There is no place for a cache.
+    pub fn shared() -> Result<Self> {
+        Ok(Self { lifetime: Lifetime::Detached, run_directory: RunDirectory::shared()?, product_images: true })
     }
 
     /// A cluster that belongs to this process: `name` and the process id name
     /// its run directory in the cache.
-    #[must_use]
-    pub fn owned(_name: &str) -> Self {
-        Self { lifetime: Lifetime::Owned, run_directory: PathBuf::new(), product_images: true }
+    ///
+    /// # Errors
+    /// There is no place for a cache.
+    pub fn owned(name: &str) -> Result<Self> {
+        Ok(Self { lifetime: Lifetime::Owned, run_directory: RunDirectory::owned(name)?, product_images: true })
     }
 }
 
 /// A cluster that is up.
 #[derive(Debug)]
 pub struct Cluster {
-    run_directory: PathBuf,
-    supervisor_pid: u32,
+    run: RunDirectory,
+    supervisor: Supervisor,
     address: Ipv4Addr,
+    assets: Assets,
+    /// Its drop ends the cluster: only there where it is ours.
+    owner: Option<Owner>,
 }
 
 impl Cluster {
@@ -74,31 +99,113 @@ impl Cluster {
     ///
     /// # Errors
     /// Says what could not be fetched, built or started, and where its log is.
-    pub async fn up(_options: &Options, _progress: &Progress) -> Result<Self> {
-        bail!("the lab's cluster cannot be started yet")
+    pub async fn up(options: &Options, progress: &Progress) -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("the lab makes namespaces, interfaces and mounts, so it must be run as root");
+        }
+        let run = &options.run_directory;
+        let assets = Assets::ensure(progress).await?;
+        let mut images = images::cluster::all(&assets).await?;
+        if options.product_images {
+            images.extend(images::product::all(&images::default_directory()?, progress).await?);
+        }
+        let _lock = owner::lock(run).await?;
+        if let Some(cluster) = Self::find(run, &assets)? {
+            let step = progress.step("importing images");
+            let count = containerd::import(run, &assets, &images).await?;
+            step.done(if count == 0 { "nothing new".to_owned() } else { format!("{count} new") });
+            return Ok(cluster);
+        }
+        owner::end(run)?;
+        Self::start(options, assets, &images, progress).await
+    }
+
+    async fn start(options: &Options, assets: Assets, images: &[ImageFile], progress: &Progress) -> Result<Self> {
+        let begin = Instant::now();
+        let run = &options.run_directory;
+        let mut step = progress.step("starting Kubernetes on two nodes");
+        let mut owner = Owner::start(run, &assets)?;
+        let mut supervisor = owner.supervisor().await?;
+        step.message("the API server and containerd");
+        let slot_known = owner.wait_for(30, |status| status.slot.is_some()).await?;
+        let address = slot_known.address().context("the supervisor says no address")?;
+        ready::containerds(run, &mut owner).await?;
+        let import = containerd::import(run, &assets, images);
+        let nodes = async {
+            owner.wait_for(120, |status| status.phase == Phase::Running).await?;
+            let client = client(run).await?;
+            ready::cluster_dns_applied(run, &assets).await?;
+            ready::nodes(&client).await?;
+            Ok((client, begin.elapsed().as_secs_f64()))
+        };
+        let (_, (client, seconds)) = tokio::try_join!(import, nodes)?;
+        step.message(format!("both nodes are Ready after {seconds:.1} s; waiting for the cluster's DNS"));
+        ready::cluster_dns(&client).await?;
+        supervisor.ready = true;
+        run.write_supervisor(&supervisor)?;
+        let owner = match options.lifetime {
+            Lifetime::Owned => Some(owner),
+            Lifetime::Detached => {
+                owner.detach()?;
+                None
+            }
+        };
+        step.done(format!("both nodes Ready after {seconds:.1} s"));
+        Ok(Self { run: run.clone(), supervisor, address, assets, owner })
     }
 
     /// The cluster that is up in the run directory of [`Options::shared`], if there is one.
     ///
     /// # Errors
-    /// The state on disk cannot be read.
-    pub fn attach() -> Result<Option<Self>> {
-        Ok(None)
+    /// The state on disk cannot be read, or the cache lacks the lab's programs.
+    pub async fn attach() -> Result<Option<Self>> {
+        let run = RunDirectory::shared()?;
+        // A lab that is up has its programs in the cache already: this builds nothing.
+        match run.supervisor()? {
+            Some(supervisor) if supervisor.ready && supervisor.is_alive() => {
+                let assets = Assets::ensure(&Progress::new()).await?;
+                Self::find(&run, &assets)
+            }
+            _ => Ok(None),
+        }
     }
 
-    /// Ends the cluster, and waits until nothing of it is left (at most 15 s).
+    /// The cluster that is up in `run`, if there is one.
+    fn find(run: &RunDirectory, assets: &Assets) -> Result<Option<Self>> {
+        let (Some(supervisor), Some(status)) = (run.supervisor()?, run.status()?) else { return Ok(None) };
+        let address = match status.address() {
+            Some(address) if supervisor.ready && supervisor.is_alive() && status.ended.is_empty() => address,
+            _ => return Ok(None),
+        };
+        Ok(Some(Self { run: run.clone(), supervisor, address, assets: assets.clone(), owner: None }))
+    }
+
+    /// Ends the cluster, whoever started it, and waits until nothing of it is left.
     ///
     /// # Errors
-    /// Something is still there after that time; the message names it.
-    pub async fn down(self) -> Result<()> {
-        bail!("the lab's cluster cannot be ended yet")
+    /// Something is still there after 20 s; the message names it.
+    pub async fn down(mut self) -> Result<()> {
+        drop(self.owner.take());
+        Self::down_in(&self.run).await
+    }
+
+    /// Ends whatever is in `run`, also half a cluster.
+    ///
+    /// # Errors
+    /// As [`Cluster::down`].
+    pub async fn down_in(run: &RunDirectory) -> Result<()> {
+        if !run.path().exists() {
+            return Ok(());
+        }
+        let _lock = owner::lock(run).await?;
+        owner::end(run)
     }
 
     /// A kubeconfig of the cluster's admin. Its server address works both on
     /// the host and inside the lab.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
-        self.run_directory.join("kubeconfig")
+        self.run.kubeconfig()
     }
 
     /// A client with the admin's rights.
@@ -106,18 +213,22 @@ impl Cluster {
     /// # Errors
     /// The kubeconfig cannot be read.
     pub async fn client(&self) -> Result<kube::Client> {
-        bail!("the lab's cluster cannot be started yet")
+        client(&self.run).await
     }
 
     /// `kubectl` with the admin's kubeconfig, on the host. It dies with this process.
     pub fn kubectl<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Command {
-        let mut command = bound("kubectl");
+        let mut command = bound(self.assets.program("kubectl").unwrap_or_else(|_| "kubectl".into()));
         command.env("KUBECONFIG", self.kubeconfig()).args(arguments);
         command
     }
 
     /// `program` inside the lab: the network of the first node, the lab's
     /// mounts and processes. It dies with this process and with the cluster.
+    /// A bare name is searched on the host and in the lab's cache; a path is
+    /// the same inside as outside.
+    ///
+    /// `env` on the returned command reaches the program.
     pub fn enter<I: IntoIterator<Item: AsRef<OsStr>>>(&self, program: impl AsRef<OsStr>, arguments: I) -> Command {
         self.enter_node(NODES[0], program, arguments)
     }
@@ -131,21 +242,37 @@ impl Cluster {
     ) -> Command {
         let mut command = bound("nsenter");
         command
-            .args(["--target", &self.supervisor_pid.to_string(), "--mount", "--pid", "--"])
+            .args(["--target", &self.supervisor.pid.to_string(), "--mount", "--pid", "--"])
+            // The network's name is known only inside the mounts.
             .args(["nsenter", &format!("--net=/run/netns/{node}"), "--"])
+            // The first `nsenter` stays outside as the parent; when it dies, so must the program.
             .args(["setpriv", "--pdeathsig", "KILL", "--"])
             .env("KUBECONFIG", self.kubeconfig())
             .arg(program)
             .args(arguments);
+        if let Ok(path) = self.assets.search_path() {
+            command.env("PATH", path);
+        }
+        match self.assets.library_path() {
+            Ok(path) if !path.is_empty() => command.env("LD_LIBRARY_PATH", path),
+            _ => &mut command,
+        };
         command
     }
 
-    /// Imports a docker-archive file into both nodes, unless they have it already.
+    /// Imports images into both nodes, but for those that are there already.
+    /// Returns how many imports that took.
     ///
     /// # Errors
-    /// The file is no image, or a node's containerd refuses it.
-    pub async fn import_image(&self, _archive: &Path) -> Result<()> {
-        bail!("images cannot be imported yet")
+    /// A node's containerd refuses an image.
+    pub async fn import_images(&self, images: &[ImageFile]) -> Result<usize> {
+        containerd::import(&self.run, &self.assets, images).await
+    }
+
+    /// The programs that the lab has, HAProxy among them.
+    #[must_use]
+    pub fn assets(&self) -> &Assets {
+        &self.assets
     }
 
     /// An address of the first node's network that servers inside the lab may
@@ -155,25 +282,46 @@ impl Cluster {
         self.address
     }
 
-    /// The folder with one log file per daemon.
+    /// The lab's directory. Files in it are seen inside and outside under the
+    /// same path, and go away with the lab.
+    #[must_use]
+    pub fn run_directory(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// The folder with one log file per daemon. It stays when the lab ends.
     #[must_use]
     pub fn logs_dir(&self) -> PathBuf {
-        self.run_directory.join("log")
+        self.run.logs()
     }
 
-    /// Cuts `node` off the network: for everybody else it is dead, with all its pods.
+    /// Cuts the second node off the network: for everybody else it is dead, with all its pods.
     ///
     /// # Errors
-    /// The node is unknown, or is the first one, which carries the API server.
-    pub async fn disconnect_node(&self, _node: &str) -> Result<()> {
-        bail!("nodes cannot be disconnected yet")
+    /// The link cannot be taken down.
+    pub async fn disconnect_second_node(&self) -> Result<()> {
+        self.set_second_node_link("down").await
     }
 
-    /// Takes [`Cluster::disconnect_node`] back.
+    /// Takes [`Cluster::disconnect_second_node`] back.
     ///
     /// # Errors
-    /// As there.
-    pub async fn reconnect_node(&self, _node: &str) -> Result<()> {
-        bail!("nodes cannot be reconnected yet")
+    /// The link cannot be taken up.
+    pub async fn reconnect_second_node(&self) -> Result<()> {
+        self.set_second_node_link("up").await
     }
+
+    async fn set_second_node_link(&self, state: &str) -> Result<()> {
+        let mut command = self.enter("ip", ["link", "set", "eth0p", state]);
+        output(&format!("taking the link of {} {state}", plan::NODE_B.name), &mut command).await.map(drop)
+    }
+}
+
+/// A client with the rights of the admin of the lab in `run`.
+async fn client(run: &RunDirectory) -> Result<kube::Client> {
+    let kubeconfig = Kubeconfig::read_from(run.kubeconfig()).context("the lab's kubeconfig cannot be read")?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .context("the lab's kubeconfig cannot be used")?;
+    kube::Client::try_from(config).context("a client for the lab cannot be made")
 }
