@@ -35,6 +35,13 @@ impl Hook {
             Self::Workloads => "workloads",
         }
     }
+
+    fn takes(self, kind: &str) -> bool {
+        match self {
+            Self::Pods => kind == "Pod",
+            Self::Workloads => WorkloadKind::from_name(kind).is_some(),
+        }
+    }
 }
 
 /// A finished review.
@@ -101,14 +108,15 @@ pub fn review(
     settings: &Settings,
 ) -> Result<Reviewed, NotAReview> {
     match hook {
-        Hook::Pods => typed::<Pod<'_>>(body, |request| pod(request, snapshot, settings)),
+        Hook::Pods => typed::<Pod<'_>>(hook, body, |request| pod(request, snapshot, settings)),
         Hook::Workloads => {
-            typed::<Workload<'_>>(body, |request| workload(request, snapshot, settings))
+            typed::<Workload<'_>>(hook, body, |request| workload(request, snapshot, settings))
         }
     }
 }
 
 fn typed<'a, O: Deserialize<'a>>(
+    hook: Hook,
     body: &'a [u8],
     decide: impl FnOnce(&Request<'a, O>) -> Decision,
 ) -> Result<Reviewed, NotAReview> {
@@ -130,6 +138,9 @@ fn typed<'a, O: Deserialize<'a>>(
             let review = serde_json::from_slice::<Review<'a, &'a RawValue>>(body)
                 .map_err(|_| NotAReview(format!("the body is not an AdmissionReview: {error}")))?;
             let request = check(review)?;
+            if !hook.takes(&request.kind.kind) {
+                return answer(&request.uid, &misdirected(hook, &request.kind.kind));
+            }
             let field = [("object", request.object), ("oldObject", request.old_object)]
                 .into_iter()
                 .find_map(|(member, raw)| unreadable_field::<O>(member, raw?));
@@ -169,9 +180,6 @@ fn pod(request: &Request<'_, Pod<'_>>, snapshot: &Snapshot, settings: &Settings)
     if &*request.operation != "CREATE" || has_sub_resource(request) {
         return Decision::nothing("Unchanged");
     }
-    if &*request.kind.kind != "Pod" {
-        return misdirected(Hook::Pods, &request.kind.kind);
-    }
     let Some(pod) = &request.object else { return missing_object() };
     let namespace = request.namespace.as_deref().unwrap_or_default();
     if pod.metadata.policy().is_none() && !snapshot.knows_namespace(namespace) {
@@ -189,7 +197,7 @@ fn workload(
         return Decision::nothing("Unchanged");
     }
     let Some(kind) = WorkloadKind::from_name(&request.kind.kind) else {
-        return misdirected(Hook::Workloads, &request.kind.kind);
+        return Decision::nothing("Unchanged");
     };
     let Some(new) = &request.object else { return missing_object() };
     let namespace = request.namespace.as_deref().unwrap_or_default();

@@ -31,11 +31,8 @@ pub(super) enum Delivery {
 pub(super) fn find(spec: &PodSpec<'_>) -> Delivery {
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let named = |container: &&Container<'_>| &*container.name == HOLD_CONTAINER;
-    let volume = spec
-        .volumes
-        .iter()
-        .flatten()
-        .find(|volume| volume.name.as_deref() == Some(HOLD_CONTAINER));
+    let volume =
+        spec.volumes.iter().flatten().find(|volume| volume.name.as_deref() == Some(HOLD_CONTAINER));
     if spec.containers.iter().any(|container| named(&container)) {
         return Delivery::NameTaken;
     }
@@ -103,9 +100,7 @@ fn init(spec: &PodSpec<'_>, image: &str) -> Value {
     if pod_user.is_none_or(|user| user == 0) {
         security["runAsUser"] = json!(USER);
     }
-    let field = |name: &str, path: &str| {
-        json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
-    };
+    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut container = json!({
         "name": HOLD_CONTAINER,
         "image": image,

@@ -205,7 +205,8 @@ impl<'a> Draft<'a> {
             return;
         }
         let init = self.pod.spec.init_containers.as_deref().unwrap_or_default();
-        for (list, containers) in [("containers", &*self.pod.spec.containers), ("initContainers", init)]
+        for (list, containers) in
+            [("containers", &*self.pod.spec.containers), ("initContainers", init)]
         {
             // The injected init container is put before the author's.
             let shift = usize::from(

@@ -35,7 +35,9 @@ pub(super) fn rolling(strategy: Option<&Value>, replicas: i64, floors: &Deployme
         !is_unset
             && pods(value, replicas, i64::div_euclid)
                 // A share of the pods grows with them, and nobody asks us about a scale-up.
-                .is_some_and(|pods| pods <= most_unavailable && (most_unavailable > 0 || is_zero(value)))
+                .is_some_and(|pods| {
+                    pods <= most_unavailable && (most_unavailable > 0 || is_zero(value))
+                })
     });
     let unavailable = keeps_unavailable.cloned().unwrap_or_else(|| json!(most_unavailable));
     // The API refuses a rollout that may neither take a pod away nor add one.
@@ -67,9 +69,7 @@ fn percent(text: &str) -> Option<i64> {
 fn pods(value: &Value, replicas: i64, divide: impl Fn(i64, i64) -> i64) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
-        Value::String(text) => {
-            Some(divide(percent(text)?.saturating_mul(replicas.max(0)), 100))
-        }
+        Value::String(text) => Some(divide(percent(text)?.saturating_mul(replicas.max(0)), 100)),
         _ => None,
     }
 }
@@ -111,10 +111,14 @@ mod tests {
     #[test]
     fn a_second_look_changes_nothing() {
         for floors in [(0, 0), (0, 1), (2, 0), (3, 5)] {
-            let floors =
-                Deployments { max_unavailable: floors.0, max_surge: floors.1, min_ready_seconds: 0 };
+            let floors = Deployments {
+                max_unavailable: floors.0,
+                max_surge: floors.1,
+                min_ready_seconds: 0,
+            };
             for value in [json!("25%"), json!("10%"), json!(0), json!(1), json!(7), json!(null)] {
-                let strategy = json!({"rollingUpdate": {"maxUnavailable": value, "maxSurge": value}});
+                let strategy =
+                    json!({"rollingUpdate": {"maxUnavailable": value, "maxSurge": value}});
                 let once = rolling(Some(&strategy), 10, &floors);
                 assert_eq!(rolling(Some(&once), 10, &floors), once, "{value} under {floors:?}");
             }

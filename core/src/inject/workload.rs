@@ -5,7 +5,7 @@
 //! remembered one.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Context, Outcome, Plan,
@@ -84,11 +84,88 @@ impl Remembered {
     }
 }
 
+impl Remembered {
+    fn from(wish: &Fields, wanted: &Fields, template_policy: Option<String>) -> Self {
+        Self {
+            strategy: wish.strategy.clone().filter(|_| wish.strategy != wanted.strategy),
+            min_ready_seconds: Some(wish.min_ready_seconds)
+                .filter(|seconds| *seconds != wanted.min_ready_seconds),
+            template_policy,
+        }
+    }
+}
+
 /// The fields that Lameduck may change.
 #[derive(Clone, Debug, PartialEq)]
 struct Fields {
     strategy: Option<Value>,
     min_ready_seconds: i64,
+}
+
+impl Fields {
+    fn of(kind: WorkloadKind, workload: &Workload<'_>) -> Self {
+        Self {
+            strategy: kind.strategy(workload).cloned(),
+            min_ready_seconds: workload.spec.min_ready_seconds.unwrap_or(0),
+        }
+    }
+
+    fn differs(&self, other: &Self) -> bool {
+        self != other
+    }
+}
+
+/// The policy label of the workload and of its pod template.
+struct TemplateLabel<'a> {
+    /// The workload's own.
+    workloads: Option<&'a str>,
+    /// The template's, as it stands there.
+    current: Option<&'a str>,
+    /// The template's, where the author put it there.
+    authors: Option<&'a str>,
+    /// The template's is a copy of the workload's that we made: it decides nothing.
+    is_copy: bool,
+}
+
+impl<'a> TemplateLabel<'a> {
+    fn of(workload: &'a Workload<'_>, template: &'a Template<'_>, remembered: &Remembered) -> Self {
+        let current = template.metadata.as_ref().and_then(Metadata::policy);
+        let is_copy = current.is_some() && remembered.template_policy.as_deref() == current;
+        Self {
+            workloads: workload.metadata.policy().filter(|label| !label.is_empty()),
+            current,
+            authors: current.filter(|label| !is_copy && !label.is_empty()),
+            is_copy,
+        }
+    }
+
+    /// Makes the template carry the workload's label, or takes the copy off again. Returns the copy
+    /// that is then there. `may_change`: whether the template may be changed for it, which replaces
+    /// the workload's pods.
+    fn copy(&self, patch: &mut Patch, template: &Template<'_>, may_change: bool) -> Option<String> {
+        const LABELS: &str = "/spec/template/metadata/labels";
+        if self.authors.is_some() {
+            return None;
+        }
+        if self.current == self.workloads || !may_change {
+            return self.current.filter(|_| self.is_copy).map(str::to_owned);
+        }
+        match (self.workloads, &template.metadata) {
+            (Some(label), Some(metadata)) => {
+                let labels = [(POLICY_LABEL, label.into())];
+                patch.set_members(LABELS, metadata.labels.is_some(), labels);
+            }
+            (Some(label), None) => {
+                patch.set("/spec/template/metadata", json!({"labels": {POLICY_LABEL: label}}));
+            }
+            // An empty label of the author's own stays as it is.
+            (None, _) if self.is_copy => {
+                patch.remove(format!("{LABELS}/{}", escape(POLICY_LABEL)));
+            }
+            (None, _) => {}
+        }
+        self.workloads.map(str::to_owned)
+    }
 }
 
 /// Plans the changes to a workload on CREATE (`old` is `None`) or UPDATE.
@@ -107,36 +184,88 @@ pub fn plan_workload(
     }
     let subject = format!("{} {}/{}", kind.name(), context.namespace, new.metadata.display_name());
     let remembered = Remembered::of(new);
-    let label = new.metadata.policy().filter(|label| !label.is_empty());
-    let template_label = template.metadata.as_ref().and_then(Metadata::policy);
-    // A label that was copied onto the template is not the author's: the workload's own decides.
-    let is_copy = template_label.is_some() && remembered.template_policy.as_deref() == template_label;
-    let authors_template_label = template_label.filter(|label| !is_copy && !label.is_empty());
-
-    let labels = [authors_template_label, label];
-    let (policy, leaves) = match super::resolve(context, labels, &subject) {
-        Ok(found) => (Some(found), None),
-        Err(plan) if matches!(plan.outcome, Outcome::NotEnrolled | Outcome::OptedOut) => {
-            (None, Some(plan.outcome))
-        }
-        Err(plan) => return Ok(plan),
-    };
-    let current = Fields {
-        strategy: kind.strategy(new).cloned(),
-        min_ready_seconds: new.spec.min_ready_seconds.unwrap_or(0),
-    };
-    let before = old.map(|old| Fields {
-        strategy: kind.strategy(old).cloned(),
-        min_ready_seconds: old.spec.min_ready_seconds.unwrap_or(0),
-    });
-    let enforce = |fields: &Fields| match policy {
-        Some((_, policy)) => enforced(kind, fields, new, policy),
-        None => fields.clone(),
-    };
-    let wish = wish(&current, before.as_ref(), &remembered, policy.is_some(), enforce);
-    let wanted = enforce(&wish);
+    let label = TemplateLabel::of(new, &template, &remembered);
+    let is_new_template = old.is_none_or(|old| old.spec.template.get() != new.spec.template.get());
 
     let mut patch = Patch::default();
+    match super::resolve(context, [label.authors, label.workloads], &subject) {
+        Ok((name, policy)) => {
+            let is_enforced = policy.mode == Mode::Enforce;
+            let copy = label.copy(&mut patch, &template, is_enforced || is_new_template);
+            let (wish, wanted) = fields(kind, new, old, &remembered, Some(policy));
+            let mut warnings = Vec::new();
+            if is_new_template || wish.differs(&wanted) && remembered == Remembered::default() {
+                warnings = advice(kind, &subject, name, new, &wish, &wanted);
+            }
+            if old.is_some() && copy.is_some() && !label.is_copy && is_enforced {
+                warnings.push(format!(
+                    "{subject}: its pod template gets the label {POLICY_LABEL}: a new revision that \
+                     replaces its pods; those that run now have no hold"
+                ));
+            }
+            if is_enforced {
+                change(kind, &mut patch, new, &wanted);
+                remember(&mut patch, new, &remembered, &Remembered::from(&wish, &wanted, copy))?;
+                let outcome = if patch.is_empty() { Outcome::Unchanged } else { Outcome::Patched };
+                return Ok(Plan::new(outcome, patch.into_operations(), warnings));
+            }
+            let copied = Remembered { template_policy: copy, ..remembered.clone() };
+            remember(&mut patch, new, &remembered, &copied)?;
+            if wish.differs(&wanted) {
+                warnings.insert(
+                    0,
+                    format!(
+                        "{subject} is not changed: policy {name} has mode Observe; Enforce would set \
+                         {} to {} and minReadySeconds to {}",
+                        kind.strategy_path(),
+                        wanted.strategy.as_ref().map(Value::to_string).unwrap_or_default(),
+                        wanted.min_ready_seconds,
+                    ),
+                );
+            }
+            Ok(Plan::new(Outcome::Observed, patch.into_operations(), warnings))
+        }
+        Err(plan) if matches!(plan.outcome, Outcome::NotEnrolled | Outcome::OptedOut) => {
+            let copy = label.copy(&mut patch, &template, true);
+            let (wish, wanted) = fields(kind, new, old, &remembered, None);
+            change(kind, &mut patch, new, &wanted);
+            remember(&mut patch, new, &remembered, &Remembered::from(&wish, &wanted, copy))?;
+            let outcome =
+                if remembered == Remembered::default() { plan.outcome } else { Outcome::Restored };
+            Ok(Plan::new(outcome, patch.into_operations(), plan.warnings))
+        }
+        // No policy, or one that is switched off: nothing is enforced and nothing is put back. The
+        // label still goes to the pods, because it is nearer to them than their namespace's.
+        Err(plan) => {
+            let copy = label.copy(&mut patch, &template, is_new_template);
+            let copied = Remembered { template_policy: copy, ..remembered.clone() };
+            remember(&mut patch, new, &remembered, &copied)?;
+            Ok(Plan::new(plan.outcome, patch.into_operations(), plan.warnings))
+        }
+    }
+}
+
+/// The author's wish, and what the policy makes of it.
+fn fields(
+    kind: WorkloadKind,
+    new: &Workload<'_>,
+    old: Option<&Workload<'_>>,
+    remembered: &Remembered,
+    policy: Option<&Policy>,
+) -> (Fields, Fields) {
+    let enforce = |fields: &Fields| match policy {
+        Some(policy) => enforced(kind, fields, new, policy),
+        None => fields.clone(),
+    };
+    let before = old.map(|old| Fields::of(kind, old));
+    let wish = wish(&Fields::of(kind, new), before.as_ref(), remembered, policy.is_some(), enforce);
+    let wanted = enforce(&wish);
+    (wish, wanted)
+}
+
+/// Sets the fields that are not yet as they are wanted.
+fn change(kind: WorkloadKind, patch: &mut Patch, new: &Workload<'_>, wanted: &Fields) {
+    let current = Fields::of(kind, new);
     if wanted.strategy != current.strategy {
         match &wanted.strategy {
             Some(strategy) => patch.set(kind.strategy_path(), strategy.clone()),
@@ -146,64 +275,30 @@ pub fn plan_workload(
     if wanted.min_ready_seconds != current.min_ready_seconds {
         patch.set("/spec/minReadySeconds", wanted.min_ready_seconds);
     }
-    let copied = copy_label(&mut patch, label, &template, template_label, is_copy);
-    let remember = Remembered {
-        strategy: wish.strategy.clone().filter(|_| wish.strategy != wanted.strategy),
-        min_ready_seconds: Some(wish.min_ready_seconds)
-            .filter(|seconds| *seconds != wanted.min_ready_seconds),
-        template_policy: copied.clone(),
-    };
+}
+
+/// Brings the annotation up to date.
+fn remember(
+    patch: &mut Patch,
+    new: &Workload<'_>,
+    before: &Remembered,
+    now: &Remembered,
+) -> Result<(), serde_json::Error> {
     let annotations = new.metadata.annotations.as_ref();
-    let has_annotation = annotations.is_some_and(|all| all.original_update_strategy.is_some());
-    if remember == Remembered::default() {
-        if has_annotation {
-            patch.remove(format!(
-                "/metadata/annotations/{}",
-                escape(ANNOTATION_ORIGINAL_UPDATE_STRATEGY)
-            ));
+    let is_there = annotations.is_some_and(|all| all.original_update_strategy.is_some());
+    if *now == Remembered::default() {
+        if is_there {
+            let member = escape(ANNOTATION_ORIGINAL_UPDATE_STRATEGY);
+            patch.remove(format!("/metadata/annotations/{member}"));
         }
-    } else if remember != remembered || !has_annotation {
+    } else if now != before {
         patch.set_members(
             "/metadata/annotations",
             annotations.is_some(),
-            [(ANNOTATION_ORIGINAL_UPDATE_STRATEGY, serde_json::to_string(&remember)?.into())],
+            [(ANNOTATION_ORIGINAL_UPDATE_STRATEGY, serde_json::to_string(now)?.into())],
         );
     }
-
-    if patch.is_empty() && leaves.is_some() {
-        return Ok(Plan::nothing(leaves.unwrap_or(Outcome::NotEnrolled)));
-    }
-    let Some((name, policy)) = policy else {
-        return Ok(Plan::new(Outcome::Restored, patch.into_operations(), Vec::new()));
-    };
-    let is_new_template =
-        old.is_none_or(|old| old.spec.template.get() != new.spec.template.get());
-    let mut warnings = Vec::new();
-    if is_new_template || remember != remembered {
-        warnings = advice(kind, &subject, name, new, &wish, &wanted);
-    }
-    if old.is_some() && copied.is_some() && !is_copy {
-        warnings.push(format!(
-            "{subject}: its pod template gets the label {POLICY_LABEL}: a new revision that replaces \
-             its pods; those that run now have no hold"
-        ));
-    }
-    if policy.mode == Mode::Observe {
-        if patch.is_empty() {
-            return Ok(Plan::nothing(Outcome::Unchanged));
-        }
-        warnings.insert(
-            0,
-            format!(
-                "{subject} is not changed: policy {name} has mode Observe; Enforce would set {}: {}",
-                kind.strategy_path(),
-                wanted.strategy.as_ref().map(Value::to_string).unwrap_or_default(),
-            ),
-        );
-        return Ok(Plan::new(Outcome::Observed, Vec::new(), warnings));
-    }
-    let outcome = if patch.is_empty() { Outcome::Unchanged } else { Outcome::Patched };
-    Ok(Plan::new(outcome, patch.into_operations(), warnings))
+    Ok(())
 }
 
 /// What the author asks for: the remembered value as long as nobody but Lameduck changed the field,
@@ -262,44 +357,6 @@ fn enforced(kind: WorkloadKind, wish: &Fields, new: &Workload<'_>, policy: &Poli
                 min_ready_seconds: wish.min_ready_seconds,
             },
         },
-    }
-}
-
-/// Makes the pod template carry the workload's label, or takes the copy off again. Returns the copy.
-fn copy_label(
-    patch: &mut Patch,
-    label: Option<&str>,
-    template: &Template<'_>,
-    template_label: Option<&str>,
-    is_copy: bool,
-) -> Option<String> {
-    const LABELS: &str = "/spec/template/metadata/labels";
-    let is_authors = !is_copy && template_label.is_some_and(|label| !label.is_empty());
-    if is_authors {
-        return None;
-    }
-    match label {
-        Some(label) => {
-            if template_label != Some(label) {
-                match &template.metadata {
-                    Some(metadata) => patch.set_members(
-                        LABELS,
-                        metadata.labels.is_some(),
-                        [(POLICY_LABEL, label.into())],
-                    ),
-                    None => patch.set(
-                        "/spec/template/metadata",
-                        serde_json::json!({"labels": {POLICY_LABEL: label}}),
-                    ),
-                }
-            }
-            Some(label.to_owned())
-        }
-        None if is_copy => {
-            patch.remove(format!("{LABELS}/{}", escape(POLICY_LABEL)));
-            None
-        }
-        None => None,
     }
 }
 
