@@ -19,19 +19,21 @@ pub(crate) struct Pair {
 /// A CA that signs serving certificates and no other CA.
 pub(crate) fn new_ca(now: Timestamp, settings: &Settings) -> Result<Pair, rcgen::Error> {
     let mut params = CertificateParams::default();
-    // A name of its own, so that Go's verifier, which looks up CAs by name, never takes one CA of a
-    // rotation for the other.
-    params.distinguished_name = name(&format!("Lameduck webhook CA {now:.0}"));
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    // A name of its own, because verifiers look CAs up by name: none ever takes one CA of a rotation
+    // for the other.
+    let id: String =
+        params.key_identifier(&key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name = name(&format!("Lameduck webhook CA {now:.0} {id}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     set_validity(
         &mut params,
         Validity {
-            not_before: add(now, -settings.backdate),
+            not_before: add(now, -settings.clock_skew),
             not_after: add(now, settings.ca_life),
         },
     );
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let cert = params.self_signed(&key)?;
     Ok(Pair { cert: cert.pem(), key: key.serialize_pem() })
 }
@@ -53,7 +55,7 @@ pub(crate) fn new_leaf(
     set_validity(
         &mut params,
         Validity {
-            not_before: add(now, -settings.backdate),
+            not_before: add(now, -settings.clock_skew),
             not_after: add(now, settings.leaf_life).min(ca_validity.not_after),
         },
     );

@@ -45,6 +45,8 @@ mod keeper;
 mod plan;
 mod resolver;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod x509;
 
 pub use carry_out::IssueError;

@@ -234,14 +234,14 @@ fn look_at_previous(
         Some(Plan { step: Some(step), reason, message: message.to_owned(), due_at: now })
     };
     // A time from the future was written by a clock that went wrong: the overlap begins again.
-    let since = facts.previous_since.filter(|since| *since <= later(now, settings.backdate));
+    let since = facts.previous_since.filter(|since| *since <= later(now, settings.clock_skew));
     let Some(since) = since else {
         let message = "a CA that no longer signs stays trusted for the overlap, which begins now";
         return set(facts.previous.clone(), now, Reason::PreviousCaRetired, message);
     };
     let mut rest = facts.previous.clone();
     rest.retain(|anchor| !anchor.has_ended(now));
-    let over_at = later(since, settings.overlap);
+    let over_at = later(since, settings.overlap.saturating_add(settings.clock_skew));
     if over_at <= now {
         rest.retain(|anchor| Some(anchor) == leaf_issuer);
     } else {
@@ -262,19 +262,19 @@ fn look_at_next(now: Timestamp, facts: &Facts, settings: &Settings, due_at: Time
         let reason = Reason::WebhookConfigurationMissing;
         return Plan { step: None, reason, message: message.to_owned(), due_at };
     }
-    let published = facts.next_published_at.filter(|at| *at <= later(now, settings.backdate));
+    let published = facts.next_published_at.filter(|at| *at <= later(now, settings.clock_skew));
     let Some(published) = published else {
         return Plan {
             step: Some(Step::SetPublished(Some(now))),
             reason: Reason::NextCaPublished,
             message: format!(
                 "every caBundle has the next CA; its certificate is served in {:#}",
-                settings.settle
+                settings.settle.saturating_add(settings.clock_skew)
             ),
             due_at: now,
         };
     };
-    let settled_at = later(published, settings.settle);
+    let settled_at = later(published, settings.settle.saturating_add(settings.clock_skew));
     if settled_at <= now {
         return Plan {
             step: Some(Step::IssueLeaf(Signer::Next)),

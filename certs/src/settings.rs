@@ -25,9 +25,9 @@ pub struct Settings {
     pub ca_life: SignedDuration,
     /// How long a serving certificate is valid. It is replaced after two thirds of it.
     pub leaf_life: SignedDuration,
-    /// How far `notBefore` lies in the past, so that a clock that is late by less does not see a
-    /// certificate from the future.
-    pub backdate: SignedDuration,
+    /// How far two clocks of the cluster may differ. `notBefore` lies so far in the past, and the
+    /// waits below are longer by it: they are begun by one leader and may be ended by another.
+    pub clock_skew: SignedDuration,
     /// How long a new CA stands in every `caBundle` before the first certificate of it is served:
     /// the time that every API server replica has to see the change.
     pub settle: SignedDuration,
@@ -49,7 +49,7 @@ impl Default for Settings {
             ],
             ca_life: SignedDuration::from_hours(365 * 24),
             leaf_life: SignedDuration::from_hours(30 * 24),
-            backdate: SignedDuration::from_hours(1),
+            clock_skew: SignedDuration::from_hours(1),
             settle: SignedDuration::from_mins(5),
             overlap: SignedDuration::from_hours(24),
         }
@@ -67,7 +67,7 @@ pub enum SettingsError {
     Negative(&'static str),
     /// The last third of the serving certificate's life is all the time that a renewal has.
     #[error(
-        "leaf_life must be at least three times settle plus overlap, \
+        "leaf_life must be at least three times settle plus overlap plus twice clock_skew, \
          or a certificate could end before its successor is trusted"
     )]
     LeafTooShort,
@@ -89,7 +89,7 @@ impl Settings {
             return Err(SettingsError::NoServerName);
         }
         for (name, value) in
-            [("backdate", self.backdate), ("settle", self.settle), ("overlap", self.overlap)]
+            [("clock_skew", self.clock_skew), ("settle", self.settle), ("overlap", self.overlap)]
         {
             if value.is_negative() {
                 return Err(SettingsError::Negative(name));
@@ -100,7 +100,7 @@ impl Settings {
                 return Err(SettingsError::Negative(name));
             }
         }
-        let wait = self.settle.saturating_add(self.overlap);
+        let wait = self.settle.saturating_add(self.overlap).saturating_add(self.clock_skew * 2);
         if self.leaf_life / 3 < wait {
             return Err(SettingsError::LeafTooShort);
         }
