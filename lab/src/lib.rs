@@ -14,6 +14,7 @@ pub mod assets;
 pub mod cli;
 pub mod cluster;
 pub mod images;
+pub mod lb;
 pub mod load;
 pub mod process;
 pub mod progress;
