@@ -5,6 +5,7 @@
 //! found nothing that counts, and the last of them nothing at all.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Inbound ports of mesh sidecars that redirect the pod's traffic to themselves: Istio, Linkerd. The
@@ -21,8 +22,9 @@ const QUIET_SAMPLES: u32 = 3;
 /// The same where every sample saw some new connection: whatever they are, they are short.
 const QUIET_SAMPLES_WITH_PASSERS_BY: u32 = 10;
 
-/// Identities that are kept between two samples. More connections than that all count.
-const MAX_REMEMBERED: usize = 8192;
+/// Identities that are kept between two samples. More connections than that all count: so many are no
+/// probes. It is also where a sample stops that only has to tell whether any connection is left.
+const MAX_REMEMBERED: usize = 512;
 
 /// The TCP states that can hold a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,15 @@ fn is_own(local: IpAddr, peer: IpAddr) -> bool {
     peer.is_loopback() || peer == local.to_canonical()
 }
 
+/// How much of the connections a sample goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of them, so that their number is known.
+    All,
+    /// As many as it takes to know that the pod is held. The number is that of the sample before.
+    Enough,
+}
+
 /// What one sample found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sample {
@@ -96,39 +107,62 @@ pub(crate) struct Sample {
 }
 
 /// The samples of one hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Census {
     /// Sorted, so that memory stays small and a look-up cheap.
     previous: Vec<u64>,
     current: Vec<u64>,
+    extent: Extent,
     seen: u64,
+    seen_before: u64,
     quiet: u32,
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self {
+            previous: Vec::new(),
+            current: Vec::new(),
+            extent: Extent::All,
+            seen: 0,
+            seen_before: 0,
+            quiet: 0,
+        }
+    }
 }
 
 impl Census {
     /// Starts a sample.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, extent: Extent) {
         self.current.clear();
+        self.extent = extent;
         self.seen = 0;
     }
 
-    /// Adds a connection to the sample.
-    pub(crate) fn add(&mut self, connection: &Connection, rule: &Rule) {
+    /// Adds a connection to the sample. Breaks where the sample needs no more.
+    pub(crate) fn add(&mut self, connection: &Connection, rule: &Rule) -> ControlFlow<()> {
         if !holds(connection, rule) {
-            return;
+            return ControlFlow::Continue(());
         }
         self.seen += 1;
         if self.current.len() < MAX_REMEMBERED {
             self.current.push(connection.id);
+        } else if self.extent == Extent::Enough {
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     }
 
-    /// Ends a sample that was read to its end.
+    /// Ends a sample that was read to its end, or until it broke.
     pub(crate) fn end(&mut self) -> Sample {
         self.current.sort_unstable();
         let known =
             self.current.iter().filter(|id| self.previous.binary_search(id).is_ok()).count();
         let not_remembered = self.seen.saturating_sub(self.current.len() as u64);
+        if self.extent == Extent::Enough && not_remembered > 0 {
+            self.seen = self.seen.max(self.seen_before);
+        }
+        self.seen_before = self.seen;
         let sample = Sample { seen: self.seen, lasting: known as u64 + not_remembered };
         std::mem::swap(&mut self.previous, &mut self.current);
         self.quiet = if sample.lasting == 0 { self.quiet.saturating_add(1) } else { 0 };
@@ -206,8 +240,10 @@ mod tests {
     }
 
     fn sample(census: &mut Census, ids: &[u64]) -> (Sample, bool) {
-        census.begin();
-        ids.iter().for_each(|id| census.add(&connection(*id), &RULE));
+        census.begin(Extent::All);
+        for id in ids {
+            assert!(census.add(&connection(*id), &RULE).is_continue());
+        }
         let sample = census.end();
         (sample, census.is_over(sample))
     }
@@ -239,5 +275,13 @@ mod tests {
         let ids: Vec<u64> = (0..MAX_REMEMBERED as u64 + 10).collect();
         assert_eq!(sample(&mut census, &ids).0.lasting, 10);
         assert_eq!(sample(&mut census, &ids).0.lasting, ids.len() as u64);
+
+        // One that only has to tell whether any is left stops early, and keeps the number.
+        census.begin(Extent::Enough);
+        let taken = ids.iter().take_while(|id| census.add(&connection(**id), &RULE).is_continue());
+        assert_eq!(taken.count(), MAX_REMEMBERED);
+        let sample = census.end();
+        assert!(sample.lasting > 0 && !census.is_over(sample));
+        assert_eq!(sample.seen, ids.len() as u64);
     }
 }

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use crate::args::Until;
-use crate::census::Sample;
+use crate::census::{Extent, Sample};
 
 /// What the machine has to know about its policy.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ pub(crate) struct Next {
     /// The hold is over; nothing else is set.
     pub(crate) finish: Option<Outcome>,
     /// Take a sample now and hand it in.
-    pub(crate) sample: bool,
+    pub(crate) sample: Option<Extent>,
     /// Start the user's preStop, which gets so long, and hand in its end.
     pub(crate) start_pre_stop: Option<Duration>,
     /// Ask a controller.
@@ -132,7 +132,7 @@ const POLL_GAP: Duration = Duration::from_millis(250);
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(4);
 
-/// Between two samples while nothing depends on them.
+/// Between two samples while nothing depends on them, and between two that count all connections.
 const SAMPLE_RARELY: Duration = Duration::from_secs(5);
 /// Between two samples that both find nothing: the end is near.
 const SAMPLE_QUIET: Duration = Duration::from_millis(100);
@@ -140,8 +140,8 @@ const SAMPLE_QUIET: Duration = Duration::from_millis(100);
 /// finds them gone, and all that has to fit into a second after the last close.
 const SAMPLE_BUSY_MIN: Duration = Duration::from_millis(200);
 const SAMPLE_BUSY_MAX: Duration = Duration::from_millis(700);
-/// A sample that takes t is taken every t times this: less than 1 % of a core.
-const SAMPLE_REST: u32 = 120;
+/// A sample that takes t is taken every t times this: about half a percent of a core.
+const SAMPLE_REST: u32 = 200;
 
 /// The state of one hold.
 #[derive(Debug)]
@@ -180,6 +180,7 @@ enum PreStop {
 #[derive(Clone, Copy, Debug, Default)]
 struct Samples {
     next_at: Duration,
+    next_of_all_at: Duration,
     last: Option<Sample>,
     over: bool,
 }
@@ -252,7 +253,11 @@ impl Machine {
         if now >= self.samples.next_at {
             // Set again by the result; this is for a result that never comes.
             self.samples.next_at = now + SAMPLE_RARELY;
-            next.sample = true;
+            let all = now >= self.samples.next_of_all_at;
+            if all {
+                self.samples.next_of_all_at = now + SAMPLE_RARELY;
+            }
+            next.sample = Some(if all { Extent::All } else { Extent::Enough });
             // The poll is to carry what the sample finds.
             return next;
         }

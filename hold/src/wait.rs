@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::args::{Until, Wait};
-use crate::census::{Census, Rule};
+use crate::census::{Census, Extent, Rule};
 use crate::controller::{self, Controller};
 use crate::dns::Resolver;
 use crate::identity::Identity;
@@ -107,8 +107,8 @@ impl Hold {
             if let Some(limit) = next.start_pre_stop {
                 self.start_pre_stop(limit, &events);
             }
-            if next.sample {
-                self.sample(&mut machine, now);
+            if let Some(extent) = next.sample {
+                self.sample(&mut machine, now, extent);
                 continue;
             }
             if let Some(poll) = next.poll {
@@ -195,7 +195,7 @@ impl Hold {
         }
     }
 
-    fn sample(&mut self, machine: &mut Machine, now: Duration) {
+    fn sample(&mut self, machine: &mut Machine, now: Duration, extent: Extent) {
         if machine.counts_anew(now) {
             self.census.restart();
         }
@@ -205,7 +205,7 @@ impl Hold {
             waited: machine.waited_for_connections(now),
         };
         let began = Instant::now();
-        let sample = match self.sockets.sample(&mut self.census, &rule) {
+        let sample = match self.sockets.sample(&mut self.census, &rule, extent) {
             Ok(sample) => {
                 self.uncountable = None;
                 Some((sample, self.census.is_over(sample)))

@@ -55,7 +55,7 @@ impl World {
             self.pre_stops += 1;
             self.pre_stop_ends = Some(self.now + limit.min(self.pre_stop_takes));
         }
-        if next.sample {
+        if next.sample.is_some() {
             self.samples += 1;
             if self.machine.counts_anew(self.now) {
                 self.quiet = 0;
@@ -275,14 +275,14 @@ fn without_grace_no_pre_stop_runs() {
 fn costly_samples_are_taken_rarely_and_still_often_enough() {
     let cost = Duration::from_millis(6);
     let mut machine = Machine::new(policy(Until::ConnectionsClosed, false));
-    assert!(machine.next(Duration::ZERO).sample);
+    assert!(machine.next(Duration::ZERO).sample.is_some());
     machine.on_answer(Duration::ZERO, Answer { verdict: Verdict::TrafficOff, deadline: None });
-    assert!(machine.next(SECOND).sample, "the phase changed");
+    assert!(machine.next(SECOND).sample.is_some(), "the phase changed");
     machine.on_sample(SECOND, Some((Sample { seen: 9, lasting: 9 }, false)), cost);
     let pause = cost * SAMPLE_REST;
     assert_eq!(pause.clamp(SAMPLE_BUSY_MIN, SAMPLE_BUSY_MAX), SAMPLE_BUSY_MAX);
-    assert!(!machine.next(SECOND + SAMPLE_BUSY_MAX - Duration::from_millis(1)).sample);
-    assert!(machine.next(SECOND + SAMPLE_BUSY_MAX).sample);
+    assert!(!machine.next(SECOND + SAMPLE_BUSY_MAX - Duration::from_millis(1)).sample.is_some());
+    assert!(machine.next(SECOND + SAMPLE_BUSY_MAX).sample.is_some());
 }
 
 /// What happens to the world at some time.

@@ -3,9 +3,11 @@
 //! Written by hand and not with a netlink crate: it takes two fixed structures, and the crates cannot
 //! send the kernel a filter, without which ten thousand idle sockets cost too much.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,8 @@ use crate::census::Connection;
 // linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// The older request, which asks for IPv4 and IPv6 at once.
+const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_DUMP: u16 = 0x300;
@@ -29,9 +33,9 @@ const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// Bytes of `nlmsghdr`, `inet_diag_req_v2`, `inet_diag_msg` and `nlattr`.
+/// Bytes of `nlmsghdr`, `inet_diag_sockid`, `inet_diag_msg` and `nlattr`.
 const HEADER: usize = 16;
-const REQUEST: usize = 56;
+const SOCKET_ID: usize = 48;
 const MESSAGE: usize = 72;
 const ATTRIBUTE: usize = 4;
 /// Offsets in `tcp_info`, of milliseconds.
@@ -49,7 +53,10 @@ pub(super) struct Diag {
     socket: OwnedFd,
     buffer: Vec<u8>,
     sequence: u32,
-    /// The kernel took a filter so far.
+    /// The kernel takes the older request. Each request walks the machine's whole table of
+    /// connections, which is most of its cost, so one for both families is worth having.
+    one_walk: bool,
+    /// The kernel takes filters.
     filters: bool,
 }
 
@@ -59,82 +66,114 @@ impl Diag {
     /// # Errors
     /// The kernel or a sandbox has no sock_diag.
     pub(super) fn open() -> io::Result<Self> {
-        let socket = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::DGRAM,
-            SocketFlags::CLOEXEC,
-            Some(netlink::SOCK_DIAG),
-        )?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(RECEIVE_TIMEOUT))?;
-        Ok(Self { socket, buffer: vec![0; 32 * 1024], sequence: 0, filters: true })
+        Ok(Self {
+            socket: open_socket()?,
+            buffer: vec![0; 32 * 1024],
+            sequence: 0,
+            one_walk: true,
+            filters: true,
+        })
+    }
+
+    /// One that asks in a way that was chosen.
+    #[cfg(test)]
+    pub(super) fn with(one_walk: bool, filters: bool) -> Self {
+        Self { one_walk, filters, ..Self::open().expect("sock_diag") }
     }
 
     /// Visits the ports that listen.
     pub(super) fn listeners(&mut self, visit: &mut dyn FnMut(u16)) -> io::Result<()> {
-        for family in [AF_INET, AF_INET6] {
-            self.dump(
-                &Query { family, states: 1 << tcp::LISTEN, with_info: false, filter: None },
-                &mut |message| {
-                    if let Some(port) = read_u16_be(message, 4) {
-                        visit(port);
-                    }
-                },
-            )?;
-        }
-        Ok(())
+        self.ask(1 << tcp::LISTEN, false, None, &mut |message| {
+            read_u16_be(message, 4).into_iter().for_each(&mut *visit);
+            ControlFlow::Continue(())
+        })
     }
 
-    /// Visits the connections in a state that can hold the pod, at least those to `ports`.
+    /// Visits the connections in a state that can hold the pod, at least those to `ports`, until the
+    /// visitor has seen enough.
     pub(super) fn connections(
         &mut self,
         ports: &BTreeSet<u16>,
         with_idle: bool,
-        visit: &mut dyn FnMut(Connection),
+        visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
     ) -> io::Result<()> {
         if ports.is_empty() {
             return Ok(());
         }
-        let filter = filter::program(ports).filter(|_| self.filters);
-        for family in [AF_INET, AF_INET6] {
-            let query = Query {
-                family,
-                states: tcp::HOLDING,
-                with_info: with_idle,
-                filter: filter.as_deref(),
-            };
-            let mut visit = |message: &[u8]| {
-                if let Some(connection) = connection(message) {
-                    visit(connection);
-                }
-            };
+        let filter = filter::program(ports);
+        self.ask(tcp::HOLDING, with_idle, filter.as_deref(), &mut |message| {
+            connection(message).map_or(ControlFlow::Continue(()), &mut *visit)
+        })
+    }
+
+    /// Asks for sockets of both families, in the best way that the kernel knows.
+    fn ask(
+        &mut self,
+        states: u32,
+        with_info: bool,
+        filter: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        let visited = Cell::new(false);
+        let mut visit = |message: &[u8]| {
+            visited.set(true);
+            visit(message)
+        };
+        let query =
+            Query { states, with_info, filter: filter.filter(|_| self.filters), family: None };
+        if self.one_walk {
             match self.dump(&query, &mut visit) {
-                // Nothing was visited: the request itself was refused.
+                Ok(_) => return Ok(()),
+                Err(error) if visited.get() || error.kind() == io::ErrorKind::TimedOut => {
+                    return Err(error);
+                }
+                // Refused as a whole: it is asked in the other way, now and from now on.
+                Err(_) => self.one_walk = false,
+            }
+        }
+        let mut query = query;
+        for family in [AF_INET, AF_INET6] {
+            query.family = Some(family);
+            let flow = match self.dump(&query, &mut visit) {
                 Err(error) if query.filter.is_some() && error.raw_os_error() == Some(EINVAL) => {
                     self.filters = false;
-                    self.dump(&Query { filter: None, ..query }, &mut visit)?;
+                    query.filter = None;
+                    self.dump(&query, &mut visit)?
                 }
-                result => result?,
+                flow => flow?,
+            };
+            if flow.is_break() {
+                break;
             }
         }
         Ok(())
     }
 
     /// Sends one query and visits every `inet_diag_msg`, with its attributes, of the answer.
-    fn dump(&mut self, query: &Query<'_>, visit: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    fn dump(
+        &mut self,
+        query: &Query<'_>,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> io::Result<ControlFlow<()>> {
         self.sequence = self.sequence.wrapping_add(1);
         send(&self.socket, &query.encode(self.sequence), SendFlags::empty())?;
         let started = Instant::now();
         loop {
             let (length, _) = recv(&self.socket, &mut self.buffer[..], RecvFlags::empty())?;
             let datagram = self.buffer.get(..length).unwrap_or_default();
-            if read(datagram, self.sequence, visit)? {
-                return Ok(());
+            match read(datagram, self.sequence, visit)? {
+                Progress::More => {}
+                Progress::Done => return Ok(ControlFlow::Continue(())),
+                Progress::Enough => {
+                    // The kernel goes on with the walk only as its answer is read: a new socket
+                    // ends it.
+                    self.socket = open_socket()?;
+                    return Ok(ControlFlow::Break(()));
+                }
             }
             if started.elapsed() > SAMPLE_TIMEOUT {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "sock_diag never ends its answer",
-                ));
+                let what = "sock_diag never ends its answer";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             }
         }
     }
@@ -142,9 +181,21 @@ impl Diag {
 
 const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
 
+fn open_socket() -> io::Result<OwnedFd> {
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        Some(netlink::SOCK_DIAG),
+    )?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(RECEIVE_TIMEOUT))?;
+    Ok(socket)
+}
+
 #[derive(Clone, Copy)]
 struct Query<'a> {
-    family: u8,
+    /// None: both, by the older request.
+    family: Option<u8>,
     states: u32,
     with_info: bool,
     filter: Option<&'a [u8]>,
@@ -152,48 +203,75 @@ struct Query<'a> {
 
 impl Query<'_> {
     fn encode(&self, sequence: u32) -> Vec<u8> {
-        let attribute = self.filter.map_or(0, |filter| ATTRIBUTE + filter.len());
-        let length = HEADER + REQUEST + attribute;
-        let mut out = Vec::with_capacity(length);
-        out.extend((length as u32).to_ne_bytes());
-        out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+        let mut out = Vec::with_capacity(2048);
+        let kind = if self.family.is_some() { SOCK_DIAG_BY_FAMILY } else { TCPDIAG_GETSOCK };
+        out.extend(0u32.to_ne_bytes()); // The length, known at the end.
+        out.extend(kind.to_ne_bytes());
         out.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
         out.extend(sequence.to_ne_bytes());
         out.extend(0u32.to_ne_bytes());
         let extensions = if self.with_info { 1 << (INET_DIAG_INFO - 1) } else { 0 };
-        out.extend([self.family, IPPROTO_TCP, extensions, 0]);
-        out.extend(self.states.to_ne_bytes());
-        // inet_diag_sockid: any socket.
-        out.resize(HEADER + REQUEST, 0);
+        // An `inet_diag_sockid` of zeroes is any socket.
+        let any = [0; SOCKET_ID];
+        match self.family {
+            // inet_diag_req_v2: family, protocol, extensions, padding, states, id
+            Some(family) => {
+                out.extend([family, IPPROTO_TCP, extensions, 0]);
+                out.extend(self.states.to_ne_bytes());
+                out.extend(any);
+            }
+            // inet_diag_req: family, two prefix lengths, extensions, id, states, tables
+            None => {
+                out.extend([0, 0, 0, extensions]);
+                out.extend(any);
+                out.extend(self.states.to_ne_bytes());
+                out.extend(0u32.to_ne_bytes());
+            }
+        }
         if let Some(filter) = self.filter {
-            out.extend((attribute as u16).to_ne_bytes());
+            out.extend(((ATTRIBUTE + filter.len()) as u16).to_ne_bytes());
             out.extend(INET_DIAG_REQ_BYTECODE.to_ne_bytes());
             out.extend(filter);
         }
+        let length = (out.len() as u32).to_ne_bytes();
+        out.iter_mut().zip(length).for_each(|(place, byte)| *place = byte);
         out
     }
 }
 
-/// Visits the messages of one datagram; true where it was the last of its dump.
-fn read(mut datagram: &[u8], sequence: u32, visit: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+/// How far a dump is after one datagram of it.
+enum Progress {
+    More,
+    Done,
+    Enough,
+}
+
+/// Visits the messages of one datagram.
+fn read(
+    mut datagram: &[u8],
+    sequence: u32,
+    visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<Progress> {
     while !datagram.is_empty() {
         let length = read_u32(datagram, 0).ok_or_else(malformed)? as usize;
         let message = datagram.get(HEADER..length).ok_or_else(malformed)?;
         // An older dump that was given up may still have something in the socket's queue.
         if read_u32(datagram, 8) == Some(sequence) {
             match read_u16(datagram, 4) {
-                Some(NLMSG_DONE) => return Ok(true),
+                Some(NLMSG_DONE) => return Ok(Progress::Done),
                 Some(NLMSG_ERROR) => {
                     let error = read_u32(message, 0).ok_or_else(malformed)? as i32;
                     return Err(io::Error::from_raw_os_error(error.wrapping_neg()));
                 }
-                Some(SOCK_DIAG_BY_FAMILY) => visit(message),
+                Some(SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK) if visit(message).is_break() => {
+                    return Ok(Progress::Enough);
+                }
                 _ => {}
             }
         }
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Ok(false)
+    Ok(Progress::More)
 }
 
 fn malformed() -> io::Error {

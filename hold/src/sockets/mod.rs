@@ -11,9 +11,10 @@ mod procfs;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::census::{Census, Connection, MESH_INBOUND_PORTS, Rule, Sample};
+use crate::census::{Census, Connection, Extent, MESH_INBOUND_PORTS, Rule, Sample};
 
 /// Neither way of asking the kernel works.
 #[derive(Debug)]
@@ -62,12 +63,17 @@ impl Sockets {
         }
     }
 
-    /// Takes one sample.
+    /// Takes one sample, of all connections or of as many as [`Census::begin`] says.
     ///
     /// # Errors
     /// Neither way of asking the kernel works; the census is as after a sample that was not ended.
-    pub(crate) fn sample(&mut self, census: &mut Census, rule: &Rule) -> Result<Sample, Error> {
-        let Err(first) = self.read(census, rule) else { return Ok(census.end()) };
+    pub(crate) fn sample(
+        &mut self,
+        census: &mut Census,
+        rule: &Rule,
+        extent: Extent,
+    ) -> Result<Sample, Error> {
+        let Err(first) = self.read(census, rule, extent) else { return Ok(census.end()) };
         self.source = match self.source {
             Source::Diag(_) => Source::Procfs,
             Source::Procfs => match diag::Diag::open() {
@@ -75,19 +81,21 @@ impl Sockets {
                 Err(second) => return Err(Error { first, second }),
             },
         };
-        match self.read(census, rule) {
+        match self.read(census, rule, extent) {
             Ok(()) => Ok(census.end()),
             Err(second) => Err(Error { first, second }),
         }
     }
 
-    fn read(&mut self, census: &mut Census, rule: &Rule) -> io::Result<()> {
+    fn read(&mut self, census: &mut Census, rule: &Rule, extent: Extent) -> io::Result<()> {
         self.read_listeners()?;
-        census.begin();
+        census.begin(extent);
         let serving = &self.serving;
         let mut visit = |connection: Connection| {
             if serving.contains(&connection.local.port()) {
-                census.add(&connection, rule);
+                census.add(&connection, rule)
+            } else {
+                ControlFlow::Continue(())
             }
         };
         match &mut self.source {

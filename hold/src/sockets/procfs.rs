@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
 
 use super::tcp;
 use crate::census::Connection;
@@ -18,14 +19,15 @@ pub(super) fn listeners(visit: &mut dyn FnMut(u16)) -> io::Result<()> {
         if let Some(row) = Row::parse(line).filter(|row| row.state == tcp::LISTEN) {
             visit(row.local.port());
         }
+        ControlFlow::Continue(())
     })
 }
 
-/// Visits the connections in a state that can hold the pod.
-pub(super) fn connections(visit: &mut dyn FnMut(Connection)) -> io::Result<()> {
+/// Visits the connections in a state that can hold the pod, until the visitor has seen enough.
+pub(super) fn connections(visit: &mut dyn FnMut(Connection) -> ControlFlow<()>) -> io::Result<()> {
     lines(&mut |line| {
-        let Some(row) = Row::parse(line) else { return };
-        let Some(state) = tcp::state(row.state) else { return };
+        let Some(row) = Row::parse(line) else { return ControlFlow::Continue(()) };
+        let Some(state) = tcp::state(row.state) else { return ControlFlow::Continue(()) };
         visit(Connection {
             id: row.id(),
             local: row.local,
@@ -33,11 +35,11 @@ pub(super) fn connections(visit: &mut dyn FnMut(Connection)) -> io::Result<()> {
             state,
             unacknowledged: row.unacknowledged,
             idle: None,
-        });
+        })
     })
 }
 
-fn lines(visit: &mut dyn FnMut(&str)) -> io::Result<()> {
+fn lines(visit: &mut dyn FnMut(&str) -> ControlFlow<()>) -> io::Result<()> {
     let mut found = false;
     for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let file = match File::open(path) {
@@ -49,7 +51,9 @@ fn lines(visit: &mut dyn FnMut(&str)) -> io::Result<()> {
         let mut reader = BufReader::new(file);
         let mut line = String::new();
         while reader.by_ref().take(MAX_LINE_BYTES).read_line(&mut line)? > 0 {
-            visit(&line);
+            if visit(&line).is_break() {
+                return Ok(());
+            }
             line.clear();
         }
     }

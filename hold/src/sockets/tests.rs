@@ -57,8 +57,9 @@ fn assert_seen(ports: &[u16], rule: &Rule, expected: u64) {
     let mut by_procfs = Sockets { source: Source::Procfs, ..Sockets::new(ports) };
     let mut last = [0, 0];
     for _ in 0..500 {
-        last = [&mut by_diag, &mut by_procfs]
-            .map(|sockets| sockets.sample(&mut Census::default(), rule).expect("a sample").seen);
+        last = [&mut by_diag, &mut by_procfs].map(|sockets| {
+            sockets.sample(&mut Census::default(), rule, Extent::All).expect("a sample").seen
+        });
         // Procfs knows no idle times.
         if last[0] == expected && (last[1] == expected || rule.idle_limit.is_some()) {
             return;
@@ -173,9 +174,60 @@ fn a_port_that_stopped_listening_keeps_its_connections() {
         let _server = serving.accept().expect("a connection");
         let mut sockets = Sockets::new(&[]);
         let mut census = Census::default();
-        assert_eq!(sockets.sample(&mut census, &RULE).expect("a sample").seen, 1);
+        assert_eq!(sockets.sample(&mut census, &RULE, Extent::All).expect("a sample").seen, 1);
         drop(serving);
         sockets.listeners_read = None;
-        assert_eq!(sockets.sample(&mut census, &RULE).expect("a sample").seen, 1);
+        assert_eq!(sockets.sample(&mut census, &RULE, Extent::All).expect("a sample").seen, 1);
+    });
+}
+
+#[test]
+fn every_way_of_asking_the_kernel_finds_the_same() {
+    in_a_namespace(|| {
+        let both = TcpListener::bind("[::]:0").expect("a listener");
+        let port = both.local_addr().expect("an address").port();
+        let clients: Vec<_> = (0..50)
+            .map(|_| dial(CLIENT, SocketAddr::new(POD.parse().expect("an address"), port)))
+            .chain([dial("fd00::2", SocketAddr::new("fd00::1".parse().expect("ip"), port))])
+            .collect();
+        for (one_walk, filters) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut diag = diag::Diag::with(one_walk, filters);
+            let mut ids = BTreeSet::new();
+            let mut listening = BTreeSet::new();
+            diag.listeners(&mut |port| {
+                listening.insert(port);
+            })
+            .expect("listeners");
+            diag.connections(&BTreeSet::from([port]), true, &mut |connection| {
+                assert!(connection.idle.is_some());
+                if connection.local.port() == port {
+                    ids.insert(connection.id);
+                }
+                ControlFlow::Continue(())
+            })
+            .expect("connections");
+            assert_eq!((ids.len(), listening), (clients.len(), BTreeSet::from([port])));
+        }
+    });
+}
+
+#[test]
+fn a_dump_that_was_cut_short_does_not_spoil_the_next() {
+    in_a_namespace(|| {
+        let serving = TcpListener::bind((POD, 0)).expect("a listener");
+        let to = serving.local_addr().expect("an address");
+        // More than fit into one datagram of the answer.
+        let clients: Vec<_> =
+            (0..600).map(|_| (dial(CLIENT, to), serving.accept().expect("a connection"))).collect();
+        let mut diag = diag::Diag::open().expect("sock_diag");
+        for limit in [1, 500, usize::MAX] {
+            let mut seen = 0;
+            diag.connections(&BTreeSet::from([to.port()]), false, &mut |_| {
+                seen += 1;
+                if seen < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+            .expect("connections");
+            assert_eq!(seen, limit.min(clients.len()));
+        }
     });
 }
