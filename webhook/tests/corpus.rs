@@ -5,7 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it cannot go on")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{corpus, created};
 
 use data_encoding::BASE64;
 use lameduck_core::{
@@ -19,22 +23,6 @@ use lameduck_webhook::{
 };
 use serde_json::{Value, json};
 
-fn corpus() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/corpus");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .map(|path| {
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, fs::read(&path).unwrap())
-        })
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "tests/corpus holds no recorded review");
-    files
-}
-
 fn settings() -> Settings {
     Settings { hold_image: "docker.io/lameduck/hold:0.1.0".to_owned(), version: "0.1.0".to_owned() }
 }
@@ -43,9 +31,9 @@ fn settings() -> Settings {
 fn index(policy: Policy) -> Index {
     let index = Index::default();
     let namespaces = corpus().into_iter().map(|(_, body)| {
-        let body: Value = serde_json::from_slice(&body).unwrap();
         (body["request"]["namespace"].as_str().unwrap().to_owned(), Some("default".to_owned()))
     });
+    let namespaces = namespaces.chain([("shop".to_owned(), Some("default".to_owned()))]);
     index.reset(BTreeMap::from([("default".to_owned(), policy)]), namespaces.collect::<Vec<_>>());
     index
 }
@@ -89,8 +77,7 @@ fn apply(body: &Value, patch: &Value) -> Value {
 #[test]
 fn recorded_reviews_get_these_answers() {
     let index = index(Policy::default());
-    for (name, bytes) in corpus() {
-        let body: Value = serde_json::from_slice(&bytes).unwrap();
+    for (name, body) in corpus() {
         let (reviewed, response, patch) = answer(&body, &index);
         insta::with_settings!({ snapshot_suffix => name, omit_expression => true }, {
             insta::assert_yaml_snapshot!("answer", json!({
@@ -107,8 +94,7 @@ fn a_second_review_changes_nothing() {
     let until = |until| Policy { hold: Hold { until, ..Hold::default() }, ..Policy::default() };
     for policy in [until(Until::ConnectionsClosed), until(Until::TrafficOff), until(Until::Off)] {
         let index = index(policy);
-        for (name, bytes) in corpus() {
-            let body: Value = serde_json::from_slice(&bytes).unwrap();
+        for (name, body) in corpus() {
             let (first, _, patch) = answer(&body, &index);
             let patched = apply(&body, &patch);
             let (second, _, again) = answer(&patched, &index);
@@ -126,8 +112,7 @@ fn a_second_review_changes_nothing() {
 #[test]
 fn a_container_that_another_webhook_adds_is_the_only_one_that_changes() {
     let index = index(Policy::default());
-    let (_, bytes) = corpus().into_iter().find(|(name, _)| name == "pod-create-plain").unwrap();
-    let body: Value = serde_json::from_slice(&bytes).unwrap();
+    let body = created("Pod", "plain");
     let (_, _, patch) = answer(&body, &index);
     let mut meshed = apply(&body, &patch);
     let containers = meshed["request"]["object"]["spec"]["containers"].as_array_mut().unwrap();
@@ -161,20 +146,20 @@ fn a_container_that_another_webhook_adds_is_the_only_one_that_changes() {
 fn observe_says_what_it_would_do_and_off_is_silent() {
     for (mode, outcome) in [(Mode::Observe, "Observed"), (Mode::Off, "PolicyOff")] {
         let index = index(Policy { mode, ..Policy::default() });
-        for (name, bytes) in corpus() {
-            let body: Value = serde_json::from_slice(&bytes).unwrap();
-            let (reviewed, response, patch) = answer(&body, &index);
+        for (name, body) in corpus() {
+            let (_, _, patch) = answer(&body, &index);
             // A workload's own label still goes to its pods: it is nearer than their namespace's.
             for operation in patch.as_array().into_iter().flatten() {
                 let path = operation["path"].as_str().unwrap();
                 let is_label = path == "/spec/template/metadata/labels/lameduck.dev~1policy";
                 assert!(is_label || path.contains("original-update-strategy"), "{name}: {path}");
             }
-            if name == "pod-create-plain" || name == "deployment-create-plain" {
-                assert_eq!(reviewed.outcome, outcome, "{name}");
-                let warning = response["warnings"][0].as_str().unwrap_or_default();
-                assert_eq!(warning.contains("would"), mode == Mode::Observe, "{name}: {warning}");
-            }
+        }
+        for kind in ["Pod", "Deployment"] {
+            let (reviewed, response, _) = answer(&created(kind, "plain"), &index);
+            assert_eq!(reviewed.outcome, outcome, "{kind}");
+            let warning = response["warnings"][0].as_str().unwrap_or_default();
+            assert_eq!(warning.contains("would"), mode == Mode::Observe, "{kind}: {warning}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it cannot go on")]
 
+mod common;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
@@ -9,6 +11,7 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
+use common::created;
 use http_body_util::BodyExt;
 use lameduck_core::{inject::Settings, policy::Policy};
 use lameduck_webhook::{
@@ -41,11 +44,6 @@ fn webhook() -> (Router, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new());
     let settings = Settings { hold_image: "hold".to_owned(), version: "0".to_owned() };
     (router(Reviewer::new(index, settings, Arc::clone(&metrics))), metrics)
-}
-
-fn recorded(name: &str) -> Value {
-    let path = format!("{}/../tests/corpus/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 async fn post(
@@ -85,7 +83,7 @@ async fn what_is_no_review_gets_a_status_and_is_counted() {
             400,
         ),
         ("application/json", vec![b'['; 100_000], 400),
-        ("text/plain", serde_json::to_vec(&recorded("pod-create-plain")).unwrap(), 415),
+        ("text/plain", serde_json::to_vec(&created("Pod", "plain")).unwrap(), 415),
         ("application/json", vec![b' '; MAX_BODY_BYTES + 1], 413),
     ];
     for (content_type, body, expected) in rows {
@@ -104,39 +102,21 @@ async fn what_is_no_review_gets_a_status_and_is_counted() {
 async fn an_object_that_cannot_be_understood_is_allowed_and_the_warning_names_the_field() {
     let (router, metrics) = webhook();
     let rows: [(&str, &str, &str, Value, &str); 6] = [
+        (PODS, "Pod", "/spec/containers/0/ports", json!("8080"), "object.spec.containers[0].ports"),
         (
             PODS,
-            "pod-create-plain",
-            "/spec/containers/0/ports",
-            json!("8080"),
-            "object.spec.containers[0].ports",
-        ),
-        (
-            PODS,
-            "pod-create-plain",
+            "Pod",
             "/spec/terminationGracePeriodSeconds",
             json!("30"),
             "object.spec.terminationGracePeriodSeconds",
         ),
-        (PODS, "pod-create-plain", "/metadata/labels", json!("a"), "object.metadata.labels"),
-        (PODS, "pod-create-plain", "/spec", json!(7), "object.spec"),
-        (
-            WORKLOADS,
-            "deployment-create-plain",
-            "/spec/replicas",
-            json!("3"),
-            "object.spec.replicas",
-        ),
-        (
-            WORKLOADS,
-            "deployment-create-plain",
-            "/spec/template",
-            json!([1]),
-            "object.spec.template",
-        ),
+        (PODS, "Pod", "/metadata/labels", json!("a"), "object.metadata.labels"),
+        (PODS, "Pod", "/spec", json!(7), "object.spec"),
+        (WORKLOADS, "Deployment", "/spec/replicas", json!("3"), "object.spec.replicas"),
+        (WORKLOADS, "Deployment", "/spec/template", json!([1]), "object.spec.template"),
     ];
-    for (path, file, pointer, value, field) in rows {
-        let mut body = recorded(file);
+    for (path, kind, pointer, value, field) in rows {
+        let mut body = created(kind, "plain");
         *body["request"]["object"].pointer_mut(pointer).unwrap() = value;
         let response = review(&router, path, &body).await;
         assert_eq!(response["patch"], Value::Null);
@@ -152,7 +132,7 @@ async fn an_object_that_cannot_be_understood_is_allowed_and_the_warning_names_th
 #[tokio::test]
 async fn null_and_unknown_members_are_harmless() {
     let (router, _) = webhook();
-    let mut body = recorded("pod-create-plain");
+    let mut body = created("Pod", "plain");
     let plain = review(&router, PODS, &body).await;
     let pod = &mut body["request"]["object"];
     pod["spec"]["newMember"] = json!({"deep": [1, 2, {"er": null}]});
@@ -167,7 +147,7 @@ async fn null_and_unknown_members_are_harmless() {
 #[tokio::test]
 async fn a_label_that_names_no_policy_is_told_with_the_policies_that_exist() {
     let (router, _) = webhook();
-    let mut body = recorded("pod-create-plain");
+    let mut body = created("Pod", "plain");
     body["request"]["object"]["metadata"]["labels"]["lameduck.dev/policy"] = json!("defualt");
     let response = review(&router, PODS, &body).await;
     assert_eq!(response["patch"], Value::Null);
@@ -182,7 +162,7 @@ async fn a_label_that_names_no_policy_is_told_with_the_policies_that_exist() {
 #[tokio::test]
 async fn who_is_not_enrolled_is_left_alone() {
     let (router, metrics) = webhook();
-    let mut body = recorded("pod-create-plain");
+    let mut body = created("Pod", "plain");
     body["request"]["namespace"] = json!("other");
     assert_eq!(review(&router, PODS, &body).await["patch"], Value::Null);
     assert_eq!(metrics.reviewed_count(Hook::Pods, "NotEnrolled"), 1);
@@ -191,7 +171,7 @@ async fn who_is_not_enrolled_is_left_alone() {
     assert!(response["warnings"][0].as_str().unwrap().contains("never-seen"));
     assert_eq!(metrics.reviewed_count(Hook::Pods, "UnknownNamespace"), 1);
     // A hook that is configured for the wrong kind says so.
-    let response = review(&router, WORKLOADS, &recorded("pod-create-plain")).await;
+    let response = review(&router, WORKLOADS, &created("Pod", "plain")).await;
     assert!(response["warnings"][0].as_str().unwrap().contains("Pod"));
 }
 
@@ -234,7 +214,7 @@ async fn the_connection_lives_on_after_bad_input_and_ends_with_the_server() {
     let running = tokio::spawn(server.run(listener, stop.clone(), Duration::from_secs(5)));
 
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let good = serde_json::to_vec(&recorded("pod-create-plain")).unwrap();
+    let good = serde_json::to_vec(&created("Pod", "plain")).unwrap();
     let json = "application/json";
     assert_eq!(exchange(&mut stream, json, &good).await, 200);
     assert_eq!(exchange(&mut stream, json, b"{").await, 400);
