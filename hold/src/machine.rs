@@ -3,7 +3,7 @@
 //! ```text
 //! WaitingForTraffic --traffic off--> PreStop --ended--> WaitingForConnections --quiet--> over
 //!        any of them --deadline--> the user's preStop, if it has not run --> over
-//!        any of them --not terminating, said twice--> the user's preStop --> over
+//!        any of them --not terminating--> the user's preStop --> over
 //! ```
 //!
 //! Every time is the time since the hold began. The hold's own clock decides nothing that has to
@@ -123,9 +123,6 @@ pub(crate) struct Times {
 const POLL_WAIT: Duration = Duration::from_secs(20);
 /// The same once connections are waited for: the poll is also how their number is told.
 const POLL_WAIT_WHILE_COUNTING: Duration = Duration::from_secs(5);
-/// A preStop can begin before the deletion reached every controller's cache. So "not terminating"
-/// is believed when it still holds after so long; a liveness restart waits that long.
-const NOT_TERMINATING_PROOF: Duration = Duration::from_secs(2);
 /// Between two questions, even to a controller that does not wait.
 const POLL_GAP: Duration = Duration::from_millis(250);
 /// After the first failed question, doubled with each further one up to the maximum.
@@ -158,8 +155,8 @@ pub(crate) struct Machine {
     /// Since when no controller answers.
     silent_since: Option<Duration>,
     failures: u32,
-    not_terminating_since: Option<Duration>,
-    not_terminating_proven: bool,
+    /// Nobody deleted the pod.
+    let_go: bool,
     polling: bool,
     poll_at: Duration,
     pre_stop: PreStop,
@@ -208,8 +205,7 @@ impl Machine {
             traffic_off: false,
             silent_since: Some(Duration::ZERO),
             failures: 0,
-            not_terminating_since: None,
-            not_terminating_proven: false,
+            let_go: false,
             polling: false,
             poll_at: Duration::ZERO,
             pre_stop: if runs { PreStop::Waiting } else { PreStop::None },
@@ -228,9 +224,7 @@ impl Machine {
         let in_time = now < self.deadline;
         let mut next = Next::default();
         match self.pre_stop {
-            PreStop::Waiting
-                if traffic != Traffic::On || !in_time || self.not_terminating_proven =>
-            {
+            PreStop::Waiting if traffic != Traffic::On || !in_time || self.let_go => {
                 self.pre_stop = PreStop::Running { since: now };
                 next.start_pre_stop = Some(self.policy.grace);
             }
@@ -280,14 +274,12 @@ impl Machine {
             self.deadline = self.policy.max.min(now.saturating_add(left));
         }
         self.known = Some(answer.verdict);
-        if answer.verdict == Verdict::NotTerminating {
-            let since = *self.not_terminating_since.get_or_insert(now);
-            let proven = now.saturating_sub(since) >= NOT_TERMINATING_PROOF;
-            self.not_terminating_proven |= proven && !self.terminating;
-        } else {
-            self.not_terminating_since = None;
-            self.terminating = true;
-            self.traffic_off |= answer.verdict == Verdict::TrafficOff;
+        match answer.verdict {
+            // The controller says so only by a fresh read, not from its cache: the deletion that a
+            // preStop can follow is in there.
+            Verdict::NotTerminating => self.let_go |= !self.terminating,
+            Verdict::Holding => self.terminating = true,
+            Verdict::TrafficOff => (self.terminating, self.traffic_off) = (true, true),
         }
     }
 
@@ -295,7 +287,6 @@ impl Machine {
     pub(crate) fn on_silence(&mut self, now: Duration) {
         self.polling = false;
         self.silent_since.get_or_insert(now);
-        self.not_terminating_since = None;
         let retry = RETRY_MIN.saturating_mul(1 << self.failures.min(8)).min(RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
         self.poll_at = now + retry;
@@ -377,7 +368,7 @@ impl Machine {
 
     /// Whether it is over, once the user's preStop is.
     fn outcome(&self, now: Duration, traffic: Traffic, in_time: bool) -> Option<Outcome> {
-        if self.not_terminating_proven {
+        if self.let_go {
             return Some(Outcome::NotTerminating);
         }
         if !in_time {
@@ -403,11 +394,8 @@ impl Machine {
 
     fn poll(&self, traffic: Traffic) -> Poll {
         let phase = self.phase(traffic);
-        let wait = match (self.known, phase) {
-            (Some(Verdict::NotTerminating), _) => NOT_TERMINATING_PROOF,
-            (_, Phase::WaitingForConnections) => POLL_WAIT_WHILE_COUNTING,
-            _ => POLL_WAIT,
-        };
+        let counting = phase == Phase::WaitingForConnections;
+        let wait = if counting { POLL_WAIT_WHILE_COUNTING } else { POLL_WAIT };
         let connections = self.samples.last.map(|sample| sample.seen);
         // After a silence any answer is news: whether somebody is there must not take a long poll.
         let known = self.known.filter(|_| self.silent_since.is_none());
