@@ -38,21 +38,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let service = format!("{WEBHOOK_SERVICE}.{SYSTEM_NAMESPACE}");
-        Self {
-            namespace: SYSTEM_NAMESPACE.to_owned(),
-            server_names: vec![
-                format!("{service}.svc"),
-                service.clone(),
-                format!("{service}.svc.cluster.local"),
-                WEBHOOK_SERVICE.to_owned(),
-            ],
-            ca_life: SignedDuration::from_hours(365 * 24),
-            leaf_life: SignedDuration::from_hours(30 * 24),
-            clock_skew: SignedDuration::from_hours(1),
-            settle: SignedDuration::from_mins(5),
-            overlap: SignedDuration::from_hours(24),
-        }
+        Self::for_namespace(SYSTEM_NAMESPACE)
     }
 }
 
@@ -80,6 +66,26 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    /// The default settings for an installation in `namespace`.
+    #[must_use]
+    pub fn for_namespace(namespace: &str) -> Self {
+        let service = format!("{WEBHOOK_SERVICE}.{namespace}");
+        Self {
+            namespace: namespace.to_owned(),
+            server_names: vec![
+                format!("{service}.svc"),
+                service.clone(),
+                format!("{service}.svc.cluster.local"),
+                WEBHOOK_SERVICE.to_owned(),
+            ],
+            ca_life: SignedDuration::from_hours(365 * 24),
+            leaf_life: SignedDuration::from_hours(30 * 24),
+            clock_skew: SignedDuration::from_hours(1),
+            settle: SignedDuration::from_mins(5),
+            overlap: SignedDuration::from_hours(24),
+        }
+    }
+
     /// Says whether every rotation of these settings has the time that it needs.
     ///
     /// # Errors

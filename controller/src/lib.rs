@@ -10,6 +10,8 @@
 
 pub mod admin;
 pub mod args;
+pub mod certificates;
+pub mod default_policy;
 pub mod engine;
 pub mod events;
 pub mod hold;

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use kube::{Client, Config};
+use lameduck_certs::Keeper;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,6 +13,8 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::args::Args;
+use crate::certificates;
+use crate::default_policy;
 use crate::engine::Engine;
 use crate::events;
 use crate::hold::Holds;
@@ -69,6 +72,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let watches = TaskTracker::new();
     watches.spawn(watch_all(&client, &index, &metrics, &stop));
+    let keeper = Keeper::new(client.clone(), lameduck_certs::Settings::for_namespace(&namespace))
+        .context("the settings of the webhook's certificates cannot work")?;
+    watches.spawn(certificates::run(keeper, leadership.clone(), stop.clone()));
+    watches.spawn(default_policy::run(client.clone(), leadership.clone(), stop.clone()));
     let events_task = tokio::spawn(send_events);
     let lease_task = tokio::spawn(leader::run(
         client,
