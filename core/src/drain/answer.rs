@@ -3,10 +3,7 @@
 use jiff::Timestamp;
 
 use super::facts::{ConditionStatus, Deletion, PodFacts, later};
-
-/// Seconds between the last moment of a hold and the start of the application's own grace, for the
-/// answer's way and the kubelet's. The webhook adds as many to `terminationGracePeriodSeconds`.
-pub const MARGIN_SECONDS: u32 = 10;
+use crate::inject::MARGIN_SECONDS;
 
 /// State of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -26,7 +26,7 @@ mod tests;
 
 use jiff::Timestamp;
 
-pub use answer::{Answer, AnswerReason, HoldState, MARGIN_SECONDS, answer, hold_deadline};
+pub use answer::{Answer, AnswerReason, HoldState, answer, hold_deadline};
 pub use facts::{
     Condition, ConditionStatus, Containers, Deletion, Endpoint, EndpointFacts, NodeState, PodFacts,
     SelectingService,
