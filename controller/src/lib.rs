@@ -24,4 +24,5 @@ pub mod run;
 pub mod serve;
 pub mod slim;
 mod text;
+pub mod unprotected;
 pub mod watch;

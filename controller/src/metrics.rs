@@ -44,6 +44,16 @@ struct CallLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallNameLabel {
+    call: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabel {
+    certificate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: u16,
 }
@@ -109,9 +119,11 @@ pub struct Metrics {
     watch_fresh: Family<KindLabel, Gauge>,
     watch_errors: Family<KindLabel, Counter>,
     calls: Family<CallLabel, Counter>,
-    call_duration: Durations<ReasonLabel>,
+    call_duration: Durations<CallNameLabel>,
     hold_requests: Family<StatusLabel, Counter>,
     hold_waiting: Gauge,
+    certificate_expiry: Family<CertificateLabel, Gauge>,
+    certificate_errors: Counter,
     events_dropped: Counter,
 }
 
@@ -144,6 +156,8 @@ impl Metrics {
             call_duration,
             hold_requests: Family::default(),
             hold_waiting: Gauge::default(),
+            certificate_expiry: Family::default(),
+            certificate_errors: Counter::default(),
             events_dropped: Counter::default(),
         };
         registry.register_with_unit(
@@ -197,6 +211,17 @@ impl Metrics {
             "Holds that wait for an answer now",
             metrics.hold_waiting.clone(),
         );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When a certificate ends, since 1970 (leader only)",
+            Unit::Seconds,
+            metrics.certificate_expiry.clone(),
+        );
+        registry.register(
+            "certificate_errors",
+            "Looks after the certificates that did not come to their end",
+            metrics.certificate_errors.clone(),
+        );
         registry.register(
             "events_dropped",
             "Events that were not sent because the queue was full",
@@ -240,8 +265,7 @@ impl Metrics {
     /// A write to the API server ended.
     pub fn call(&self, call: &'static str, result: &'static str, took: Duration) {
         self.calls.get_or_create(&CallLabel { call, result }).inc();
-        let label = ReasonLabel { reason: call };
-        self.call_duration.get_or_create(&label).observe(took.as_secs_f64());
+        self.call_duration.get_or_create(&CallNameLabel { call }).observe(took.as_secs_f64());
     }
 
     /// A hold was answered.
@@ -253,6 +277,22 @@ impl Metrics {
     #[must_use]
     pub const fn hold_waiting(&self) -> &Gauge {
         &self.hold_waiting
+    }
+
+    /// When the CA and the serving certificate end, in seconds since 1970.
+    pub fn certificates(&self, ca: Option<i64>, serving: Option<i64>) {
+        for (certificate, expiry) in [("ca", ca), ("serving", serving)] {
+            if let Some(expiry) = expiry {
+                self.certificate_expiry
+                    .get_or_create(&CertificateLabel { certificate })
+                    .set(expiry);
+            }
+        }
+    }
+
+    /// A look after the certificates did not come to its end.
+    pub fn certificate_error(&self) {
+        self.certificate_errors.inc();
     }
 
     /// An event was dropped.

@@ -217,6 +217,32 @@ impl Pods {
         self.pages(&path(namespace, plural), selector).await
     }
 
+    /// Hands every pod of a namespace that a label selector matches to `see`, page by page.
+    ///
+    /// # Errors
+    /// Where a page could not be read; what was seen before was right at its time.
+    pub async fn each(
+        &self,
+        namespace: &str,
+        selector: &str,
+        mut see: impl FnMut(slim::Pod),
+    ) -> Result<(), CallError> {
+        let mut params = ListParams {
+            label_selector: Some(selector.to_owned()),
+            limit: Some(PAGE_OBJECTS),
+            ..ListParams::default()
+        };
+        let request = path(namespace, "pods");
+        loop {
+            let page: List<slim::Pod> = self.call(request.list(&params)?).await?;
+            page.items.unwrap_or_default().into_iter().for_each(&mut see);
+            if page.metadata.continue_.is_empty() {
+                return Ok(());
+            }
+            params.continue_token = Some(page.metadata.continue_);
+        }
+    }
+
     async fn pages<T: DeserializeOwned>(
         &self,
         request: &Request,

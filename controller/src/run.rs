@@ -1,9 +1,9 @@
 //! Puts the parts together, and takes them apart in order.
 
-use anyhow::Context;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use anyhow::Context;
 use kube::{Client, Config};
 use lameduck_certs::Keeper;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +23,7 @@ use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::pods::Pods;
 use crate::serve::{bind, serve};
+use crate::unprotected::Scan;
 use crate::{slim, watch};
 
 /// Connections of holds at once. One per container that is being held.
@@ -70,12 +71,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         events::start(client.clone(), metrics.clone(), identity.clone(), stop_events.clone());
     info!(identity, %hold_address, %admin_address, "Starting.");
 
-    let watches = TaskTracker::new();
-    watches.spawn(watch_all(&client, &index, &metrics, &stop));
+    let background = TaskTracker::new();
+    background.spawn(watch_all(&client, &index, &metrics, &stop));
     let keeper = Keeper::new(client.clone(), lameduck_certs::Settings::for_namespace(&namespace))
         .context("the settings of the webhook's certificates cannot work")?;
-    watches.spawn(certificates::run(keeper, leadership.clone(), stop.clone()));
-    watches.spawn(default_policy::run(client.clone(), leadership.clone(), stop.clone()));
+    background.spawn(certificates::run(keeper, leadership.clone(), metrics.clone(), stop.clone()));
+    background.spawn(default_policy::run(client.clone(), leadership.clone(), stop.clone()));
     let events_task = tokio::spawn(send_events);
     let lease_task = tokio::spawn(leader::run(
         client,
@@ -85,6 +86,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         leadership.clone(),
         stop_lease.clone(),
     ));
+    let scan = Scan {
+        index: index.clone(),
+        pods: pods.clone(),
+        leadership: leadership.clone(),
+        events: events.clone(),
+        metrics: metrics.clone(),
+    };
+    background.spawn(scan.run(stop.clone()));
     let engine = Engine {
         index: index.clone(),
         pods: pods.clone(),
@@ -119,9 +128,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let signal = terminated().await?;
     info!(signal, "Ending: waiting holds are answered, writes finished, the Lease given back.");
     stop.cancel();
-    watches.close();
+    background.close();
     let orderly = async {
         log_panic("engine", engine_task.await);
+        background.wait().await;
         // Only now: nobody else may write before our own writes have ended.
         stop_lease.cancel();
         log_panic("lease", lease_task.await);
@@ -129,7 +139,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         holds.finish().await;
         stop_events.cancel();
         log_panic("events", events_task.await);
-        watches.wait().await;
         stop_admin.cancel();
         log_panic("admin endpoint", admin_task.await);
     };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use lameduck_core::inject::{Skip, SkipFacts, skip};
 use serde::Deserialize;
 
 /// `metadata`.
@@ -26,6 +27,8 @@ pub struct Meta {
     pub labels: BTreeMap<String, String>,
     /// The annotations that we know.
     pub annotations: Annotations,
+    /// Objects that it belongs to.
+    pub owner_references: Vec<OwnerReference>,
     /// Finalizers, in order.
     pub finalizers: Vec<String>,
     /// When the grace after the deletion is over.
@@ -36,10 +39,21 @@ pub struct Meta {
     pub creation_timestamp: Option<Time>,
 }
 
+/// An owner.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OwnerReference {
+    /// Kind.
+    pub kind: String,
+}
+
 /// The annotations that we know.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Annotations {
+    /// Set by the kubelet on its picture of a static pod.
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    pub mirror: Option<String>,
     /// See [`lameduck_core::names::ANNOTATION_INJECTED`].
     #[serde(rename = "lameduck.dev/injected")]
     pub injected: Option<String>,
@@ -68,6 +82,44 @@ pub struct PodSpec {
     pub node_name: String,
     /// It has the node's network, and addresses.
     pub host_network: bool,
+    /// Always, OnFailure, Never; empty means Always.
+    pub restart_policy: String,
+    /// Its operating system, where it says so.
+    pub os: Os,
+    /// Nodes that it may run on.
+    pub node_selector: NodeSelector,
+}
+
+/// `spec.os`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Os {
+    /// linux, windows.
+    pub name: Option<String>,
+}
+
+/// The part of `spec.nodeSelector` that we know.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeSelector {
+    /// linux, windows.
+    #[serde(rename = "kubernetes.io/os")]
+    pub os: Option<String>,
+}
+
+impl Pod {
+    /// Why the webhook would leave this pod alone; None where it would not.
+    #[must_use]
+    pub fn skip(&self) -> Option<Skip> {
+        skip(&SkipFacts {
+            job_owned: self.metadata.owner_references.iter().any(|owner| owner.kind == "Job"),
+            restart_policy: Some(&self.spec.restart_policy),
+            mirror: self.metadata.annotations.mirror.is_some(),
+            os: self.spec.os.name.as_deref(),
+            node_selector_os: self.spec.node_selector.os.as_deref(),
+            terminating: self.metadata.deletion_timestamp.is_some(),
+        })
+    }
 }
 
 /// `status` of a pod.

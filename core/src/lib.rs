@@ -14,3 +14,4 @@ pub mod lease;
 pub mod names;
 pub mod policy;
 pub mod resolve;
+pub mod unprotected;

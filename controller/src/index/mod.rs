@@ -251,6 +251,12 @@ impl Index {
         self.touch_all();
     }
 
+    /// A policy.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
+        self.policies.get(name)
+    }
+
     /// Every policy.
     pub fn policies(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Policy>)> {
         self.policies.iter()

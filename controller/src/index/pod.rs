@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lameduck_core::drain::{Condition, ConditionStatus, Containers, Deletion};
+use lameduck_core::inject::Skip;
 use lameduck_core::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, POLICY_LABEL};
 
 use super::intern::Interner;
@@ -57,6 +58,8 @@ pub struct Pod {
     pub original_grace_seconds: u32,
     /// It was injected.
     pub injected: bool,
+    /// Why the webhook would leave it alone.
+    pub skip: Option<Skip>,
     /// Position of our finalizer.
     pub finalizer_at: Option<usize>,
     /// Whether anything of it runs.
@@ -72,6 +75,7 @@ pub struct Pod {
 impl Pod {
     /// Takes from a pod what is kept of it. `first` is the deletion that was known of the same pod.
     pub(super) fn new(pod: slim::Pod, interner: &mut Interner, first: Option<&Deletion>) -> Self {
+        let skip = pod.skip();
         let slim::Pod { metadata: meta, spec, status } = pod;
         let original_grace_seconds = meta
             .annotations
@@ -101,6 +105,7 @@ impl Pod {
             node: (!spec.node_name.is_empty()).then(|| interner.get(&spec.node_name)),
             original_grace_seconds,
             injected: meta.annotations.injected.is_some(),
+            skip,
             finalizer_at: meta.finalizers.iter().position(|name| name == FINALIZER),
             containers: containers(&status),
             deletion,
