@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::bench;
 use crate::cluster::run_directory::RunDirectory;
 use crate::cluster::{Cluster, Options, supervisor};
 use crate::images;
@@ -53,9 +54,24 @@ enum Command {
         #[arg(long, default_value = "target/images")]
         output: PathBuf,
     },
+    /// Measure the parts against their budgets; fails where one is missed
+    Bench {
+        #[command(subcommand)]
+        part: Part,
+        /// Print the figures as one JSON document on standard output
+        #[arg(long, global = true)]
+        json: bool,
+    },
     /// The cluster's first process
     #[command(hide = true)]
     Supervise(supervisor::Arguments),
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Part {
+    /// Size, memory, share of a core and time to end of the hold
+    Hold,
 }
 
 /// Runs the command line of this process to its end.
@@ -124,8 +140,22 @@ async fn run(command: Command) -> Result<ExitCode> {
             ));
             Ok(ExitCode::SUCCESS)
         }
+        Command::Bench { part, json } => bench(part, json, &progress).await,
         Command::Supervise(_) => anyhow::bail!("`supervise` runs without a runtime around it"),
     }
+}
+
+async fn bench(part: Part, json: bool, progress: &Progress) -> Result<ExitCode> {
+    let figures = match part {
+        Part::Hold => bench::hold::run(bench::hold::Options::default(), progress).await?,
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&figures)?);
+    } else {
+        println!("{}", bench::table(&figures));
+    }
+    let pass = figures.iter().all(|figure| figure.pass);
+    Ok(if pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The cluster that is up, or an error that says how to get one.

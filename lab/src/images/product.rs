@@ -27,11 +27,7 @@ pub async fn all(directory: &Path, progress: &Progress) -> Result<Vec<ImageFile>
     let mut step = progress.step("building Lameduck's images");
     let mut programs =
         build(&["--release", "--package", "lameduck-webhook", "--package", "lameduck-controller"], None, &mut step).await?;
-    // Static, so that it runs in images that have no libraries at all. The target
-    // must be named: otherwise the flags would hit build scripts as well.
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let hold = ["--profile", "hold", "--package", "lameduck-hold", "--target", &triple];
-    programs.extend(build(&hold, Some("-C target-feature=+crt-static -C relocation-model=pie"), &mut step).await?);
+    programs.extend(build_hold(&mut step).await?);
 
     let mut images = Vec::new();
     for (name, program) in [(WEBHOOK, "lameduck-webhook"), (CONTROLLER, "lameduck-controller"), (HOLD, "lameduck-hold")] {
@@ -45,6 +41,25 @@ pub async fn all(directory: &Path, progress: &Progress) -> Result<Vec<ImageFile>
     }
     step.done("");
     Ok(images)
+}
+
+/// Builds the hold's program alone.
+///
+/// # Errors
+/// It does not compile.
+pub async fn hold(progress: &Progress) -> Result<PathBuf> {
+    let mut step = progress.step("building the hold");
+    let program = build_hold(&mut step).await?.pop().context("cargo built no hold")?;
+    step.done("");
+    Ok(program)
+}
+
+/// Static, so that it runs in images that have no libraries at all. The target
+/// must be named: otherwise the flags would hit build scripts as well.
+async fn build_hold(step: &mut Step) -> Result<Vec<PathBuf>> {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let arguments = ["--profile", "hold", "--package", "lameduck-hold", "--target", &triple];
+    build(&arguments, Some("-C target-feature=+crt-static -C relocation-model=pie"), step).await
 }
 
 /// The checkout that this lab was built from.

@@ -1,0 +1,97 @@
+//! Measurements against the budgets that the parts were given.
+//!
+//! * [`hold`]: the hold's size, memory, share of a core, and how soon it ends.
+//!
+//! A bench prints a table, and its process fails where a budget is missed.
+
+pub mod hold;
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+/// One figure of a bench, and what it was allowed to be.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// What was measured.
+    pub what: String,
+    /// The measurement, with its unit.
+    pub measured: String,
+    /// The budget, with its unit; empty for a figure without one.
+    pub budget: String,
+    /// Whether the measurement is within the budget.
+    pub pass: bool,
+}
+
+impl Figure {
+    /// A figure that may be at most `budget`, both in `unit`.
+    #[must_use]
+    pub fn at_most(what: impl Into<String>, measured: f64, budget: f64, unit: &str) -> Self {
+        let shown = |value: f64| format!("{} {unit}", significant(value));
+        Self {
+            what: what.into(),
+            measured: shown(measured),
+            budget: format!("<= {}", shown(budget)),
+            pass: measured <= budget,
+        }
+    }
+
+    /// A figure that has no budget.
+    #[must_use]
+    pub fn for_information(what: impl Into<String>, measured: f64, unit: &str) -> Self {
+        let measured = format!("{} {unit}", significant(measured));
+        Self { what: what.into(), measured, budget: String::new(), pass: true }
+    }
+}
+
+/// Three digits that count, which is as much as any of these measurements is worth.
+fn significant(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 1.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+/// The figures as a table for people.
+#[must_use]
+pub fn table(figures: &[Figure]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["", "measured", "budget", ""]);
+    for Figure { what, measured, budget, pass } in figures {
+        let verdict = match (budget.is_empty(), pass) {
+            (true, _) => "",
+            (false, true) => "pass",
+            (false, false) => "MISSED",
+        };
+        table.add_row([what, measured, budget, verdict]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_say_whether_they_are_within_their_budget() {
+        assert!(Figure::at_most("a", 1.0, 1.0, "s").pass);
+        let missed = Figure::at_most("a", 1.01, 1.0, "s");
+        assert!(!missed.pass);
+        assert_eq!((missed.measured.as_str(), missed.budget.as_str()), ("1.01 s", "<= 1 s"));
+        assert!(table(&[missed]).to_string().contains("MISSED"));
+    }
+
+    #[test]
+    fn values_are_shown_with_three_digits() {
+        let shown = [0.0, 0.1234, 1.5, 12.34, 1234.0].map(significant);
+        assert_eq!(shown, ["0", "0.123", "1.5", "12.3", "1234"]);
+    }
+}
