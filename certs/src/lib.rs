@@ -38,6 +38,7 @@
 //!
 //! What is decided when stands in `plan`; `facts` reads the Secrets, `carry_out` makes new content.
 
+mod args;
 mod carry_out;
 mod facts;
 mod issue;
@@ -49,6 +50,7 @@ mod settings;
 mod tests;
 mod x509;
 
+pub use args::CertificateArgs;
 pub use carry_out::IssueError;
 pub use keeper::{Done, Keeper, KeeperError, Kept};
 pub use plan::Reason;

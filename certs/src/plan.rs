@@ -118,7 +118,7 @@ pub(crate) fn plan(now: Timestamp, facts: &Facts, settings: &Settings) -> Plan {
     if let Some(why) = &current_problem
         && !has_next
     {
-        return issue_ca(now, facts, settings, why);
+        return issue_ca(now, facts, why);
     }
 
     let trusted = trusted(facts, now);
@@ -201,7 +201,7 @@ pub(crate) fn plan(now: Timestamp, facts: &Facts, settings: &Settings) -> Plan {
 
 /// A new CA where there is none that can sign. While the served certificate is good it comes in as
 /// the next CA, with all the waits of a rotation; else at once.
-fn issue_ca(now: Timestamp, facts: &Facts, settings: &Settings, why: &str) -> Plan {
+fn issue_ca(now: Timestamp, facts: &Facts, why: &str) -> Plan {
     // What API servers trust now stays trusted for the overlap: replicas may serve what hangs on it.
     let mut previous = retire(facts, now, facts.current.present());
     for anchor in facts.bundles.iter().flatten().flatten() {
@@ -211,7 +211,7 @@ fn issue_ca(now: Timestamp, facts: &Facts, settings: &Settings, why: &str) -> Pl
     let role = if served { Signer::Next } else { Signer::Current };
     let first = matches!(facts.current, Slot::Missing) && previous.is_empty();
     let (reason, message) = if first {
-        (Reason::FirstCa, format!("a CA is made, valid for {:#}: there is none", settings.ca_life))
+        (Reason::FirstCa, "a CA is made: there is none".to_owned())
     } else {
         (Reason::CaUnusable, format!("a new CA is made: the current one cannot sign: {why}"))
     };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use lameduck_certs::CertificateArgs;
 use lameduck_core::names::SYSTEM_NAMESPACE;
 
 /// Drains pods that end, answers their holds, and keeps the webhook's certificates.
@@ -28,6 +29,9 @@ pub struct Args {
     /// their nodes on the way to a Service.
     #[arg(long, env = "LAMEDUCK_ACCEPT_NODE_ADDRESSES")]
     pub accept_node_addresses: bool,
+    /// The webhook's certificates.
+    #[command(flatten)]
+    pub certificates: CertificateArgs,
     /// What is logged: a tracing filter, for example `info` or `lameduck_controller=debug`.
     #[arg(long, env = "LAMEDUCK_LOG", default_value = "info")]
     pub log: String,

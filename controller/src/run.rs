@@ -45,6 +45,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         hold_address,
         admin_address,
         accept_node_addresses,
+        certificates,
         log: _,
     } = args;
     let identity = identity.unwrap_or_else(default_identity);
@@ -73,7 +74,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let background = TaskTracker::new();
     background.spawn(watch_all(&client, &index, &metrics, &stop));
-    let keeper = Keeper::new(client.clone(), lameduck_certs::Settings::for_namespace(&namespace))
+    let keeper = Keeper::new(client.clone(), certificates.settings(&namespace))
         .context("the settings of the webhook's certificates cannot work")?;
     background.spawn(certificates::run(keeper, leadership.clone(), metrics.clone(), stop.clone()));
     background.spawn(default_policy::run(client.clone(), leadership.clone(), stop.clone()));
