@@ -12,7 +12,11 @@ use crate::bench;
 use crate::cluster::run_directory::RunDirectory;
 use crate::cluster::{Cluster, Options, supervisor};
 use crate::images;
+use crate::load;
+use crate::process::exit_code;
 use crate::progress::Progress;
+use crate::scenario;
+use crate::suite;
 
 /// A local two-node Kubernetes, and what is run on it.
 #[derive(Debug, Parser)]
@@ -62,6 +66,33 @@ enum Command {
         #[arg(long, global = true)]
         json: bool,
     },
+    /// End pods under load, without and with Lameduck, and show what was lost
+    Demo(scenario::DemoArguments),
+    /// The load on one address
+    #[command(hide = true)]
+    Load(load::Settings),
+    /// Run every test there is, on a cluster of its own
+    Test {
+        /// Arguments for `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Record what the API server sends to an admission webhook: the corpus of the injection's tests
+    Record {
+        /// The folder of manifests to apply
+        #[arg(long, default_value = "tests/corpus/manifests")]
+        manifests: PathBuf,
+        /// The folder for the reviews; those of an earlier recording are replaced
+        #[arg(long, default_value = "tests/corpus")]
+        output: PathBuf,
+    },
+    /// The webhook that `record` lets the API server ask
+    #[command(hide = true)]
+    RecordServer {
+        /// Where to listen
+        #[arg(long)]
+        address: std::net::Ipv4Addr,
+    },
     /// The cluster's first process
     #[command(hide = true)]
     Supervise(supervisor::Arguments),
@@ -70,6 +101,8 @@ enum Command {
 /// What can be measured.
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Part {
+    /// Memory of the controller with 10,000 pods, and time from a container's end to the finalizer's
+    Controller,
     /// Size, memory, share of a core and time to end of the hold
     Hold,
 }
@@ -80,6 +113,7 @@ pub fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let result = match command {
         Command::Supervise(arguments) => supervisor::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Load(settings) => Ok(load::main(settings)),
         command => with_runtime(command),
     };
     result.unwrap_or_else(|error| {
@@ -91,10 +125,14 @@ pub fn main() -> ExitCode {
 /// Runs `command` until it ends or a signal asks for the end. Then its future is
 /// dropped, and with it goes all that it owns: an owned cluster is taken down.
 fn with_runtime(command: Command) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the lab's runtime cannot be started")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the lab's runtime cannot be started")?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be received")?;
-        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be received")?;
+        let mut terminate =
+            signal(SignalKind::terminate()).context("SIGTERM cannot be received")?;
         let mut hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be received")?;
         tokio::select! {
             result = run(command) => result,
@@ -111,7 +149,10 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Up { without_product } => {
             let options = Options { product_images: !without_product, ..Options::shared()? };
             let cluster = Cluster::up(&options, &progress).await?;
-            progress.line(format!("the cluster is up: export KUBECONFIG={}", cluster.kubeconfig().display()));
+            progress.line(format!(
+                "the cluster is up: export KUBECONFIG={}",
+                cluster.kubeconfig().display()
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Command::Down => {
@@ -141,12 +182,28 @@ async fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Bench { part, json } => bench(part, json, &progress).await,
+        Command::Demo(arguments) => scenario::demo(&arguments, &progress).await,
+        Command::Load(_) => anyhow::bail!("`load` has a runtime of its own"),
+        Command::Test { arguments } => suite::run(&arguments, &progress).await,
+        Command::Record { manifests, output } => {
+            let count =
+                crate::record::record(&attached().await?, &manifests, &output, &progress).await?;
+            progress.line(format!("{count} reviews in {}", output.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::RecordServer { address } => {
+            crate::record::serve(address).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Supervise(_) => anyhow::bail!("`supervise` runs without a runtime around it"),
     }
 }
 
 async fn bench(part: Part, json: bool, progress: &Progress) -> Result<ExitCode> {
     let figures = match part {
+        Part::Controller => {
+            bench::controller::run(bench::controller::Options::default(), progress).await?
+        }
         Part::Hold => bench::hold::run(bench::hold::Options::default(), progress).await?,
     };
     if json {
@@ -165,8 +222,7 @@ async fn attached() -> Result<Cluster> {
 
 /// Runs `command` on this terminal and takes over its exit code.
 async fn status_of(mut command: tokio::process::Command) -> Result<ExitCode> {
-    let status = command.status().await.context("the program cannot be started")?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(exit_code(command.status().await.context("the program cannot be started")?))
 }
 
 async fn status() -> Result<ExitCode> {
@@ -183,6 +239,10 @@ async fn status() -> Result<ExitCode> {
         println!("it is not whole: `cargo lab up` starts it anew");
         return Ok(ExitCode::FAILURE);
     };
-    println!("kubeconfig: {}\nlogs: {}", cluster.kubeconfig().display(), cluster.logs_dir().display());
+    println!(
+        "kubeconfig: {}\nlogs: {}",
+        cluster.kubeconfig().display(),
+        cluster.logs_dir().display()
+    );
     status_of(cluster.kubectl(["get", "nodes", "--output", "wide"])).await
 }

@@ -7,6 +7,9 @@
 //! * [`cli`]: the `cargo lab` command line.
 //! * [`lb`]: the load balancer, and the stand-in for what keeps it equal to a Service's pods.
 //! * [`load`]: clients that count what they lose.
+//! * [`scenario`]: pods end, without and with Lameduck, and what was lost on each side.
+//! * [`suite`]: every test, on a cluster of its own.
+//! * [`record`]: what the API server sends to a webhook, kept as the corpus of the injection's tests.
 //! * [`progress`]: what a person sees while something takes long.
 //!
 //! Test gear: never shipped, and nothing that is shipped depends on it.
@@ -20,3 +23,6 @@ pub mod lb;
 pub mod load;
 pub mod process;
 pub mod progress;
+pub mod record;
+pub mod scenario;
+pub mod suite;

@@ -1,0 +1,161 @@
+//! `cargo lab demo`: one scenario as a JSON document, or the whole story as a table.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures::future::{join, try_join_all};
+use serde_json::json;
+
+use super::action::Play;
+use super::report::{Report, Verdict};
+use super::stage::Stage;
+use super::{Overrides, Scenario, Sides, install, table};
+use crate::cluster::{Cluster, Options};
+use crate::lb::stand_in::DEFAULT_LAG;
+use crate::progress::Progress;
+
+/// Arguments of `demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// One scenario instead of all
+    #[arg(long)]
+    scenario: Option<Scenario>,
+    /// What is written to standard output
+    #[arg(long, default_value = "table")]
+    output: Output,
+    /// Leave the cluster up
+    #[arg(long)]
+    keep: bool,
+    /// Milliseconds by which the load balancer's weights follow the pods
+    #[arg(long, default_value_t = u64::try_from(DEFAULT_LAG.as_millis()).unwrap_or(3_000))]
+    lag_millis: u64,
+    /// Play one side only, to look into something: the verdict is always `fail`
+    #[arg(long, default_value = "both", hide = true)]
+    sides: Sides,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum Output {
+    /// A table and sentences
+    Table,
+    /// A JSON document
+    Json,
+}
+
+/// What runs beside each other. Within a wave the scenarios do not touch each other, and their load
+/// is little enough for two cores.
+fn waves(scenario: Option<Scenario>) -> Vec<Vec<Scenario>> {
+    match scenario {
+        Some(scenario) => vec![vec![scenario]],
+        None => vec![
+            vec![Scenario::Delete, Scenario::Rollout, Scenario::Long],
+            vec![Scenario::ScaleIn, Scenario::Force, Scenario::SlowStart],
+            vec![Scenario::Drain],
+            vec![Scenario::ControllerDown],
+        ],
+    }
+}
+
+/// Brings the cluster up (or takes the one that is up), installs Lameduck, plays, and tears down.
+/// Exit code 0 only where every scenario's verdict is `pass`.
+///
+/// # Errors
+/// Something could not be played to its end.
+pub async fn demo(arguments: &Arguments, progress: &Progress) -> Result<ExitCode> {
+    let start = Instant::now();
+    let shared = arguments.keep || Cluster::attach().await?.is_some();
+    let mut options = if shared { Options::shared()? } else { Options::owned("demo")? };
+    options.product_images = arguments.sides != Sides::Plain;
+    let cluster = Cluster::up(&options, progress).await?;
+    let reports = play(arguments, &cluster, shared, progress).await;
+    if !shared {
+        cluster.down().await?;
+    }
+    let reports = reports?;
+    write(arguments, &reports, start.elapsed()).context("the result cannot be written")?;
+    let pass = reports.iter().all(|report| report.verdict == Verdict::Pass);
+    Ok(if pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn play(
+    arguments: &Arguments,
+    cluster: &Cluster,
+    shared: bool,
+    progress: &Progress,
+) -> Result<Vec<Report>> {
+    if arguments.sides != Sides::Plain {
+        install(cluster, progress).await?;
+    }
+    let stage = Stage::open_with_lag(cluster, Duration::from_millis(arguments.lag_millis)).await?;
+    let lag = stage.lag().as_secs_f64();
+    progress.line(format!(
+        "Each scenario is played twice at the same time, without and with Lameduck, on 600 requests/s: \
+         new connections, kept-alive ones, and 50 that live 20 s.\nThe load balancer follows the pods \
+         {lag:.0} s late, as a cloud's does; the policy's settleSeconds is 2 s more than that."
+    ));
+    let overrides = Overrides { sides: arguments.sides, ..Overrides::default() };
+    let result = play_waves(arguments, &stage, &overrides, progress).await;
+    if shared {
+        stage.clean_up(progress).await?;
+    }
+    result
+}
+
+async fn play_waves(
+    arguments: &Arguments,
+    stage: &Stage<'_>,
+    overrides: &Overrides,
+    progress: &Progress,
+) -> Result<Vec<Report>> {
+    let prepare = |wave: Vec<Scenario>| {
+        try_join_all(
+            wave.into_iter().map(|scenario| Play::prepare(stage, scenario, overrides, progress)),
+        )
+    };
+    let mut reports = Vec::new();
+    let mut waves = waves(arguments.scenario).into_iter();
+    let mut next = match waves.next() {
+        Some(wave) => prepare(wave).await?,
+        None => Vec::new(),
+    };
+    while !next.is_empty() {
+        let plays = try_join_all(next.into_iter().map(Play::perform));
+        // The next wave's pods start while this one's drain.
+        let prepared = async {
+            match waves.next() {
+                Some(wave) => prepare(wave).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (played, prepared) = join(plays, prepared).await;
+        reports.extend(played?);
+        next = prepared?;
+    }
+    reports.sort_by_key(|report| report.scenario);
+    Ok(reports)
+}
+
+fn write(arguments: &Arguments, reports: &[Report], took: Duration) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match arguments.output {
+        Output::Json => {
+            let pass = reports.iter().all(|report| report.verdict == Verdict::Pass);
+            let verdict = if pass { Verdict::Pass } else { Verdict::Fail };
+            let document = match (arguments.scenario, reports) {
+                (Some(_), [report]) => serde_json::to_value(report)?,
+                _ => json!({"scenarios": reports, "verdict": verdict}),
+            };
+            writeln!(out, "{document:#}")?;
+        }
+        Output::Table => {
+            writeln!(out, "{}", table::table(reports))?;
+            for report in reports {
+                writeln!(out, "{}", table::sentence(report))?;
+            }
+            writeln!(out, "({:.0} s in all)", took.as_secs_f64())?;
+        }
+    }
+    Ok(())
+}

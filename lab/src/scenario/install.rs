@@ -1,0 +1,126 @@
+//! Lameduck on the lab's cluster, as an admin installs it: `kubectl apply -k manifests/base`.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::ListParams;
+use lameduck_api::names::SYSTEM_NAMESPACE;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::Cluster;
+use crate::images;
+use crate::process::output;
+use crate::progress::Progress;
+
+/// How long Lameduck may take to be ready.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Applies the checkout's `manifests/base`, and waits until every replica is ready. Pods that run an
+/// older build of the images are replaced.
+///
+/// # Errors
+/// The manifests are refused, or something is not ready within 120 s.
+pub async fn install(cluster: &Cluster, progress: &Progress) -> Result<()> {
+    let mut step = progress.step("installing Lameduck");
+    let directory = kustomization(cluster)?;
+    let mut apply = cluster.kubectl(["apply", "--kustomize"]);
+    output("kubectl apply of Lameduck's manifests", apply.arg(directory)).await?;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, SYSTEM_NAMESPACE);
+    let end = Instant::now() + READY_LIMIT;
+    loop {
+        let list = deployments
+            .list(&ListParams::default())
+            .await
+            .context("Lameduck's Deployments cannot be listed")?;
+        let missing: Vec<String> =
+            list.items.iter().filter(|one| !is_ready(one)).filter_map(name).collect();
+        if missing.is_empty() && !list.items.is_empty() {
+            step.done("");
+            return Ok(());
+        }
+        step.message(format!("waiting for {}", missing.join(" and ")));
+        if Instant::now() >= end {
+            let mut command = cluster.kubectl(["get", "pods", "--namespace", SYSTEM_NAMESPACE]);
+            let pods = output("kubectl get pods", &mut command).await.unwrap_or_default();
+            let seconds = READY_LIMIT.as_secs();
+            bail!(
+                "Lameduck is not ready after {seconds} s: {} is missing\n{pods}",
+                missing.join(", ")
+            );
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn name(deployment: &Deployment) -> Option<String> {
+    deployment.metadata.name.clone()
+}
+
+fn is_ready(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    deployment.status.as_ref().is_some_and(|status| {
+        status.observed_generation == deployment.metadata.generation
+            && [status.ready_replicas, status.updated_replicas, status.replicas]
+                .iter()
+                .all(|count| *count == Some(wanted))
+    })
+}
+
+/// A kustomization around `manifests/base` that marks the pods with the images' contents: images of
+/// one name and another content must replace the pods.
+fn kustomization(cluster: &Cluster) -> Result<PathBuf> {
+    let directory = cluster.run_directory().join("install");
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("{} cannot be made", directory.display()))?;
+    let base = images::product::workspace().join("manifests/base");
+    let mark = images_mark(&images::default_directory()?)?;
+    let annotation = json!({"lab.lameduck.dev/images": mark});
+    let patch = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "any"},
+        "spec": {"template": {"metadata": {"annotations": annotation}}},
+    });
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [relative(&directory, &base)?],
+        "patches": [{"patch": patch.to_string(), "target": {"kind": "Deployment"}}],
+    });
+    let file = directory.join("kustomization.yaml");
+    std::fs::write(&file, kustomization.to_string())
+        .with_context(|| format!("{} cannot be written", file.display()))?;
+    Ok(directory)
+}
+
+/// A hash over the product's image archives in `directory`.
+fn images_mark(directory: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["webhook", "controller"] {
+        let path = directory.join(format!("{name}-0.1.0.tar"));
+        let bytes = std::fs::read(&path)
+            .with_context(|| format!("the image {} cannot be read", path.display()))?;
+        hash.update(bytes);
+    }
+    let digest = hash.finalize();
+    Ok(digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The way from `directory` to `target`: kustomize takes no absolute paths.
+fn relative(directory: &Path, target: &Path) -> Result<PathBuf> {
+    let real = |path: &Path| {
+        path.canonicalize().with_context(|| format!("{} cannot be found", path.display()))
+    };
+    let (directory, target) = (real(directory)?, real(target)?);
+    let ups = directory.components().filter(|part| matches!(part, Component::Normal(_))).count();
+    let mut way: PathBuf = std::iter::repeat_n("..", ups).collect();
+    way.extend(target.components().filter(|part| matches!(part, Component::Normal(_))));
+    Ok(way)
+}

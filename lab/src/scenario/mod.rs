@@ -1,0 +1,177 @@
+//! Scenarios: a way in which pods end, played twice at the same time on the same work, without and
+//! with Lameduck, and what each side lost.
+//!
+//! ```text
+//! stage   the cluster, its load balancer, Lameduck installed
+//! side    a namespace with an ordinary workload, its port of the load balancer, its load
+//! action  what ends the pods: a delete, a rollout, a drain
+//! report  what was lost, and whether the scenario proves anything
+//! ```
+//! A side's load starts before the action and lasts until every drain is over and the load balancer
+//! has heard of it. Both sides run just as long.
+
+mod action;
+mod demo;
+mod install;
+mod pods;
+mod report;
+mod side;
+mod stage;
+mod table;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use demo::{Arguments as DemoArguments, demo};
+pub use install::install;
+pub use report::{Drain, PodReport, Report, Run, Verdict};
+pub use stage::Stage;
+
+use crate::process::output;
+use crate::progress::Progress;
+use action::Play;
+use side::Kind;
+
+/// A way in which pods end.
+#[derive(
+    Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// A pod of a StatefulSet is deleted
+    Delete,
+    /// A Deployment gets a new template
+    Rollout,
+    /// A Deployment is scaled from four pods to two
+    ScaleIn,
+    /// A node is drained
+    Drain,
+    /// A pod that is ending already is force-deleted
+    Force,
+    /// A pod with long connections is deleted
+    Long,
+    /// A pod is deleted while no controller of Lameduck runs
+    ControllerDown,
+    /// A Deployment rolls whose pods call themselves ready before they listen
+    SlowStart,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Delete,
+        Self::Rollout,
+        Self::ScaleIn,
+        Self::Drain,
+        Self::Force,
+        Self::Long,
+        Self::ControllerDown,
+        Self::SlowStart,
+    ];
+
+    /// The name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Rollout => "rollout",
+            Self::ScaleIn => "scale-in",
+            Self::Drain => "drain",
+            Self::Force => "force",
+            Self::Long => "long",
+            Self::ControllerDown => "controller-down",
+            Self::SlowStart => "slow-start",
+        }
+    }
+
+    /// What a person does in it.
+    #[must_use]
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Delete => "kubectl delete pod web-1",
+            Self::Rollout => "kubectl rollout restart deployment web",
+            Self::ScaleIn => "kubectl scale deployment web --replicas=2",
+            Self::Drain => "kubectl drain node-b",
+            Self::Force => "kubectl delete pod web-1, 2 s later --force --grace-period=0",
+            Self::Long => "kubectl delete pod, with connections that live 20 s",
+            Self::ControllerDown => "kubectl delete pod web-1 while Lameduck's controller is away",
+            Self::SlowStart => {
+                "kubectl rollout restart, no readiness probe, a server that starts in 8 s"
+            }
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Delete | Self::Force | Self::ControllerDown => Kind::StatefulSet,
+            Self::Rollout | Self::ScaleIn | Self::Drain | Self::Long | Self::SlowStart => {
+                Kind::Deployment
+            }
+        }
+    }
+
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::SlowStart => include_str!("../../../manifests/examples/slow-start.yaml"),
+            _ => match self.kind() {
+                Kind::StatefulSet => include_str!("../../../manifests/examples/statefulset.yaml"),
+                Kind::Deployment => include_str!("../../../manifests/examples/deployment.yaml"),
+            },
+        }
+    }
+
+    /// Whether it touches more than its own two namespaces, so that no other may run beside it.
+    #[must_use]
+    pub fn runs_alone(self) -> bool {
+        matches!(self, Self::Drain | Self::ControllerDown)
+    }
+}
+
+/// Which sides of a scenario are played.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Sides {
+    /// Both, as it should be.
+    #[default]
+    Both,
+    /// The unprotected one alone.
+    Plain,
+    /// The protected one alone.
+    Protected,
+}
+
+/// What a caller may change in a scenario, to take a safeguard away or to look at one side.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// A JSON merge patch onto the `spec` of the protected side's TerminationPolicy.
+    pub policy_patch: Option<Value>,
+    /// YAML that is applied to the protected side's namespace before its workload.
+    pub extra_objects: Vec<String>,
+    /// Which sides are played.
+    pub sides: Sides,
+    /// How long the load lasts at most after the action began; 150 s if none is given. A side whose
+    /// drains are not over by then fails the scenario.
+    pub drain_limit: Option<Duration>,
+}
+
+/// Plays one scenario on `stage`.
+///
+/// # Errors
+/// It could not be played to its end: something did not get ready, or a drain was not over in time.
+/// Losses are no errors, they are in the report.
+pub async fn run(
+    stage: &Stage<'_>,
+    scenario: Scenario,
+    overrides: &Overrides,
+    progress: &Progress,
+) -> Result<Report> {
+    let play = Play::prepare(stage, scenario, overrides, progress).await?;
+    let namespaces = play.namespaces();
+    let report = play.perform().await;
+    // Not waited for: `Stage::clean_up` does that, for all at once.
+    let mut delete = stage.cluster().kubectl(["delete", "namespace", "--wait=false"]);
+    output("deleting the scenario's namespaces", delete.args(namespaces)).await?;
+    report
+}

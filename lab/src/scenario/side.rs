@@ -1,0 +1,286 @@
+//! One side of a scenario: a namespace with an ordinary workload behind its own port of the load
+//! balancer.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use lameduck_api::names::{ANNOTATION_INJECTED, POLICY_LABEL};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep};
+
+use super::pods::PodLog;
+use super::stage::Stage;
+use crate::lb;
+use crate::lb::stand_in::StandIn;
+use crate::process::last_lines;
+
+/// Name of the workload and of its Service in every example manifest.
+pub(super) const WORKLOAD: &str = "web";
+/// How long the pods may take to be ready, and the load balancer to know them.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+/// How long the webhook may take to answer after the installation.
+const INJECTION_LIMIT: Duration = Duration::from_secs(60);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// The kind of a side's workload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Deployment,
+    StatefulSet,
+}
+
+/// A side, ready to be loaded.
+pub(super) struct Side {
+    pub(super) protected: bool,
+    pub(super) namespace: String,
+    pub(super) balancer: lb::haproxy::Side,
+    pub(super) pods: PodLog,
+    kind: Kind,
+    client: Client,
+    stand_in: StandIn,
+}
+
+/// What a side is made from.
+#[derive(Clone, Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) protected: bool,
+    pub(super) namespace: String,
+    /// The name and the `spec` of the TerminationPolicy; none for the unprotected side.
+    pub(super) policy: Option<(String, Value)>,
+    pub(super) extra_objects: &'a [String],
+    pub(super) kind: Kind,
+    pub(super) manifest: &'a str,
+}
+
+impl Side {
+    /// Makes the namespace and everything in it, and waits until the load balancer sends to every pod.
+    pub(super) async fn prepare(stage: &Stage<'_>, plan: Plan<'_>) -> Result<Self> {
+        let Plan { protected, namespace, policy, extra_objects, kind, manifest } = plan;
+        let mut labels = stage.labels();
+        let mut injects = false;
+        if let Some((name, spec)) = &policy {
+            labels[POLICY_LABEL] = json!(name);
+            injects = spec["mode"].as_str().is_none_or(|mode| mode == "Enforce");
+            let policy = json!({
+                "apiVersion": "lameduck.dev/v1alpha1",
+                "kind": "TerminationPolicy",
+                "metadata": {"name": name, "labels": stage.labels()},
+                "spec": spec,
+            });
+            apply(stage, None, &policy.to_string()).await.context("the scenario's policy")?;
+        }
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": namespace, "labels": labels},
+        });
+        apply(stage, None, &object.to_string()).await?;
+        let client = stage.client();
+        if injects {
+            wait_for_injection(&client, &namespace).await?;
+        }
+        for object in extra_objects {
+            apply(stage, Some(&namespace), object).await?;
+        }
+        apply(stage, Some(&namespace), manifest).await?;
+        let pods = PodLog::start(client.clone(), &namespace);
+        let balancer = stage.side()?;
+        let stand_in =
+            StandIn::start(client.clone(), balancer.clone(), &namespace, WORKLOAD, stage.lag())
+                .await?;
+        let side = Self { protected, namespace, balancer, pods, kind, client, stand_in };
+        side.wait_until_served().await?;
+        if injects && side.pods.records().iter().any(|record| !record.is_injected()) {
+            bail!("pods of {} were started without Lameduck's injection", side.namespace);
+        }
+        Ok(side)
+    }
+
+    async fn wait_until_served(&self) -> Result<()> {
+        let end = Instant::now() + READY_LIMIT;
+        loop {
+            let settled = self.settled().await?;
+            let servers = self.balancer.servers().await?;
+            let serving = servers.iter().filter(|server| server.weight > 0 && !server.maintenance);
+            let (serving, pods) = (serving.count(), self.pods.records().len());
+            if settled && serving > 0 && serving == pods {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                bail!(
+                    "the pods of {} are not served {} s after they were made: {pods} pods, {serving} \
+                     with the load balancer",
+                    self.namespace,
+                    READY_LIMIT.as_secs()
+                );
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Whether the workload is as it should be and no pod is ending.
+    pub(super) async fn settled(&self) -> Result<bool> {
+        let pods = self.list().await?;
+        if pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some()) {
+            return Ok(false);
+        }
+        let fits = |generation: Option<i64>, observed: Option<i64>| {
+            generation.is_some() && generation == observed
+        };
+        let ready = match self.kind {
+            Kind::Deployment => {
+                let object: Deployment = self.api().get(WORKLOAD).await?;
+                let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+                let status = object.status.unwrap_or_default();
+                fits(object.metadata.generation, status.observed_generation)
+                    && [status.ready_replicas, status.updated_replicas, status.replicas]
+                        .iter()
+                        .all(|count| *count == Some(wanted))
+            }
+            Kind::StatefulSet => {
+                let object: StatefulSet = self.api().get(WORKLOAD).await?;
+                let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+                let status = object.status.unwrap_or_default();
+                fits(object.metadata.generation, status.observed_generation)
+                    && status.ready_replicas == Some(wanted)
+                    && status.replicas == wanted
+            }
+        };
+        Ok(ready)
+    }
+
+    async fn list(&self) -> Result<Vec<Pod>> {
+        let api: Api<Pod> = self.api();
+        let list = api.list(&ListParams::default()).await;
+        Ok(list.with_context(|| format!("the pods of {} cannot be listed", self.namespace))?.items)
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The pod of the workload that a scenario ends: `web-1` of a StatefulSet, else the first by name.
+    pub(super) async fn victim(&self) -> Result<Pod> {
+        let mut pods = self.list().await?;
+        pods.sort_by_key(ResourceExt::name_any);
+        let index = match self.kind {
+            Kind::StatefulSet => 1,
+            Kind::Deployment => 0,
+        };
+        pods.into_iter().nth(index).with_context(|| format!("{} has too few pods", self.namespace))
+    }
+
+    /// Deletes exactly `pod`, not a later one of its name; with `grace_seconds` if given.
+    pub(super) async fn delete(&self, pod: &Pod, grace_seconds: Option<u32>) -> Result<()> {
+        let parameters = DeleteParams {
+            grace_period_seconds: grace_seconds,
+            preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.api::<Pod>().delete(&pod.name_any(), &parameters).await {
+            Ok(_) => Ok(()),
+            // Gone already, or its successor has the name.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(error).with_context(|| {
+                format!("the pod {}/{} cannot be deleted", self.namespace, pod.name_any())
+            }),
+        }
+    }
+
+    /// What `kubectl rollout restart` does.
+    pub(super) async fn restart(&self, mark: &str) -> Result<()> {
+        let annotations = json!({"kubectl.kubernetes.io/restartedAt": mark});
+        let template = json!({"metadata": {"annotations": annotations}});
+        self.patch(json!({"spec": {"template": template}})).await
+    }
+
+    /// What `kubectl scale` does.
+    pub(super) async fn scale(&self, replicas: u32) -> Result<()> {
+        self.patch(json!({"spec": {"replicas": replicas}})).await
+    }
+
+    async fn patch(&self, patch: Value) -> Result<()> {
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = match self.kind {
+            Kind::Deployment => {
+                self.api::<Deployment>().patch(WORKLOAD, &parameters, &patch).await.map(drop)
+            }
+            Kind::StatefulSet => {
+                self.api::<StatefulSet>().patch(WORKLOAD, &parameters, &patch).await.map(drop)
+            }
+        };
+        patched.with_context(|| {
+            format!("the workload {}/{WORKLOAD} cannot be changed", self.namespace)
+        })
+    }
+
+    /// Ends the stand-in.
+    ///
+    /// # Errors
+    /// It had failed.
+    pub(super) async fn finish(self) -> Result<()> {
+        self.stand_in.finish().await
+    }
+}
+
+/// `kubectl apply` of `objects`, YAML or JSON.
+pub(super) async fn apply(stage: &Stage<'_>, namespace: Option<&str>, objects: &str) -> Result<()> {
+    let mut arguments = vec!["apply", "--filename", "-"];
+    arguments.extend(namespace.iter().flat_map(|namespace| ["--namespace", namespace]));
+    let mut child = stage
+        .cluster()
+        .kubectl(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("kubectl cannot be started")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(objects.as_bytes()).await.context("kubectl does not read its input")?;
+    }
+    let output = child.wait_with_output().await.context("kubectl cannot be waited for")?;
+    if !output.status.success() {
+        bail!("kubectl apply: {}", last_lines(&String::from_utf8_lossy(&output.stderr), 10));
+    }
+    Ok(())
+}
+
+/// Waits until a pod in `namespace` would be injected. Nothing is made: the question is a dry run.
+async fn wait_for_injection(client: &Client, namespace: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "probe"},
+        "spec": {
+            "serviceAccountName": "default",
+            "containers": [{"name": "probe", "image": "probe", "ports": [{"containerPort": 8080}]}],
+        },
+    }))
+    .context("the probe pod")?;
+    let parameters = kube::api::PostParams { dry_run: true, ..Default::default() };
+    let end = Instant::now() + INJECTION_LIMIT;
+    loop {
+        let said = match pods.create(&parameters, &pod).await {
+            Ok(pod) if pod.annotations().contains_key(ANNOTATION_INJECTED) => return Ok(()),
+            Ok(_) => "pods are admitted unchanged".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() >= end {
+            bail!(
+                "Lameduck's webhook does not inject pods of {namespace} after {} s: {said}",
+                INJECTION_LIMIT.as_secs()
+            );
+        }
+        sleep(PAUSE).await;
+    }
+}
