@@ -1,9 +1,11 @@
 //! Measurements against the budgets that the parts were given.
 //!
+//! * [`controller`]: the controller's memory, and how soon a finalizer goes.
 //! * [`hold`]: the hold's size, memory, share of a core, and how soon it ends.
 //!
 //! A bench prints a table, and its process fails where a budget is missed.
 
+pub mod controller;
 pub mod hold;
 
 use comfy_table::{Table, presets};

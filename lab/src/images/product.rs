@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::archive::Image;
 use super::{ImageFile, elf, write};
-use crate::process::{bound, last_lines};
+use crate::process::{cargo, last_lines};
 use crate::progress::{Progress, Step};
 
 /// The admission webhook.
@@ -25,13 +25,23 @@ pub const HOLD: &str = "docker.io/lameduck/hold:0.1.0";
 /// Something does not compile, or the images cannot be written.
 pub async fn all(directory: &Path, progress: &Progress) -> Result<Vec<ImageFile>> {
     let mut step = progress.step("building Lameduck's images");
-    let mut programs =
-        build(&["--release", "--package", "lameduck-webhook", "--package", "lameduck-controller"], None, &mut step).await?;
+    let mut programs = build(
+        &["--release", "--package", "lameduck-webhook", "--package", "lameduck-controller"],
+        None,
+        &mut step,
+    )
+    .await?;
     programs.extend(build_hold(&mut step).await?);
 
     let mut images = Vec::new();
-    for (name, program) in [(WEBHOOK, "lameduck-webhook"), (CONTROLLER, "lameduck-controller"), (HOLD, "lameduck-hold")] {
-        let Some(path) = programs.iter().find(|path| path.file_name().is_some_and(|file| file == program)) else {
+    for (name, program) in [
+        (WEBHOOK, "lameduck-webhook"),
+        (CONTROLLER, "lameduck-controller"),
+        (HOLD, "lameduck-hold"),
+    ] {
+        let Some(path) =
+            programs.iter().find(|path| path.file_name().is_some_and(|file| file == program))
+        else {
             bail!("cargo built no program {program}: the image {name} cannot be made");
         };
         let place = format!("/{program}");
@@ -41,6 +51,20 @@ pub async fn all(directory: &Path, progress: &Progress) -> Result<Vec<ImageFile>
     }
     step.done("");
     Ok(images)
+}
+
+/// Builds the controller's program alone.
+///
+/// # Errors
+/// It does not compile.
+pub async fn controller(progress: &Progress) -> Result<PathBuf> {
+    let mut step = progress.step("building the controller");
+    let program = build(&["--release", "--package", "lameduck-controller"], None, &mut step)
+        .await?
+        .pop()
+        .context("cargo built no controller")?;
+    step.done("");
+    Ok(program)
 }
 
 /// Builds the hold's program alone.
@@ -78,7 +102,7 @@ struct Message {
 
 /// Runs `cargo build` and returns the programs that it built or found up to date.
 async fn build(arguments: &[&str], flags: Option<&str>, step: &mut Step) -> Result<Vec<PathBuf>> {
-    let mut cargo = bound(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
         .args(["build", "--message-format", "json-render-diagnostics"])
         .args(arguments)
@@ -114,7 +138,8 @@ async fn build(arguments: &[&str], flags: Option<&str>, step: &mut Step) -> Resu
         }
         Ok::<_, std::io::Error>(programs)
     };
-    let (said, programs) = tokio::try_join!(said, built).context("what cargo says cannot be read")?;
+    let (said, programs) =
+        tokio::try_join!(said, built).context("what cargo says cannot be read")?;
     let status = child.wait().await.context("cargo's end cannot be awaited")?;
     if !status.success() {
         bail!("cargo build {} failed ({status}):\n{}", arguments.join(" "), last_lines(&said, 60));

@@ -1,0 +1,136 @@
+//! `bench controller`: memory with ten thousand enrolled pods, and how soon a finalizer goes.
+//!
+//! The pods are API objects only, bound to a node that has no kubelet: what the controller sees is what
+//! it would see in a large cluster. The bench plays the kubelet where containers end.
+
+mod process;
+mod workload;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use self::process::Controller;
+use self::workload::Workload;
+use super::Figure;
+use crate::cluster::{Cluster, Options as ClusterOptions};
+use crate::images::product;
+use crate::progress::Progress;
+
+/// What the controller is given to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Enrolled pods.
+    pub pods: usize,
+    /// Pods of them whose end is measured.
+    pub ends: usize,
+    /// Ends per second.
+    pub ends_per_second: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pods: 10_000, ends: 200, ends_per_second: 20 }
+    }
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
+/// The budgets of the specification.
+const MEMORY_MIB: f64 = 64.0;
+const RELEASE_MILLIS: f64 = 300.0;
+
+/// Builds the controller, fills a cluster of its own with pods, and measures.
+///
+/// # Errors
+/// The cluster does not come up, or the controller does not do its work at all.
+pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
+    let binary = product::controller(progress).await?;
+    let cluster_options =
+        ClusterOptions { product_images: false, ..ClusterOptions::owned("bench-controller")? };
+    let cluster = Cluster::up(&cluster_options, progress).await?;
+    let definition =
+        product::workspace().join("manifests/crds/terminationpolicies.lameduck.dev.yaml");
+    let applied = cluster.kubectl(["apply", "--filename"]).arg(definition).output().await?;
+    ensure!(
+        applied.status.success(),
+        "the CustomResourceDefinition cannot be applied: {}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
+    let workload = Workload::new(cluster.client().await?, options).await?;
+    let _node = workload.keep_node_alive();
+    workload.create(progress).await?;
+
+    let mut step = progress.step("measuring the controller");
+    step.message("reading the cluster's state");
+    let controller = Controller::start(&binary, &cluster.kubeconfig()).await?;
+    let started = controller.memory()?;
+    step.message(format!("{} pods end", options.ends));
+    let mut took = workload.ends(&mut step).await?;
+    let ended = controller.memory()?;
+    drop(controller);
+    cluster.down().await?;
+
+    ensure!(took.len() == options.ends, "{} of {} finalizers went", took.len(), options.ends);
+    took.sort_unstable();
+    let (pods, ends) = (options.pods, options.ends);
+    let figures = vec![
+        Figure::at_most(
+            format!("peak resident memory, {pods} enrolled pods"),
+            ended.peak_bytes as f64 / MIB,
+            MEMORY_MIB,
+            "MiB",
+        ),
+        Figure::for_information(
+            "resident memory after the first lists",
+            started.now_bytes as f64 / MIB,
+            "MiB",
+        ),
+        Figure::for_information(
+            format!("resident memory after {ends} drains"),
+            ended.now_bytes as f64 / MIB,
+            "MiB",
+        ),
+        Figure::for_information(
+            format!("last container ended to finalizer off, median of {ends}"),
+            millis(quantile(&took, 50)?),
+            "ms",
+        ),
+        Figure::at_most(
+            "last container ended to finalizer off, 99th percentile",
+            millis(quantile(&took, 99)?),
+            RELEASE_MILLIS,
+            "ms",
+        ),
+        Figure::at_most(
+            "last container ended to finalizer off, slowest",
+            millis(quantile(&took, 100)?),
+            RELEASE_MILLIS,
+            "ms",
+        ),
+    ];
+    step.done("");
+    Ok(figures)
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The smallest value that `percent` of the sorted values do not exceed.
+fn quantile(sorted: &[Duration], percent: usize) -> Result<Duration> {
+    let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(rank).copied().context("nothing was measured")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let values: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+        let at = |percent| quantile(&values, percent).unwrap().as_millis();
+        assert_eq!((at(50), at(99), at(100)), (100, 198, 200));
+        assert!(quantile(&[], 50).is_err());
+    }
+}
