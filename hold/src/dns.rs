@@ -226,6 +226,7 @@ fn random_id() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use simple_dns::ResourceRecord;
     use simple_dns::rdata::{A, AAAA, CNAME};
 
@@ -354,6 +355,31 @@ mod tests {
         }
         let long = "x".repeat(70);
         assert_eq!(resolver(&[bad]).resolve(&long), Err(Error::InvalidName));
+    }
+
+    proptest! {
+        /// A panic would end the hold, and with it the container.
+        #[test]
+        fn no_answer_makes_it_panic(
+            changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..8),
+            cut in proptest::option::of(any::<usize>()),
+        ) {
+            let name = Name::new("hold.system").expect("a name");
+            let record = |rdata| ResourceRecord::new(name.clone(), CLASS::IN, 5, rdata);
+            let mut answer = Packet::new_reply(7);
+            answer.answers.push(record(RData::CNAME(CNAME(name.clone()))));
+            answer.answers.push(record(RData::A(A { address: 7 })));
+            answer.answers.push(record(RData::AAAA(AAAA { address: 7 })));
+            let mut bytes = answer.build_bytes_vec_compressed().expect("a packet");
+            for (at, byte) in changes {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            bytes.truncate(cut.map_or(bytes.len(), |cut| cut % bytes.len()));
+            if let Ok(packet) = Packet::parse(&bytes) {
+                read(&packet).ok();
+            }
+        }
     }
 
     #[test]

@@ -206,6 +206,7 @@ fn dechunk(mut rest: &[u8]) -> Result<Option<Vec<u8>>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn body(text: &str, ended: bool) -> Result<Option<String>, Error> {
         let response = read(text.as_bytes(), ended)?;
@@ -244,6 +245,17 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
         ] {
             assert!(body(text, false).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        /// A panic would end the hold, and with it the container.
+        #[test]
+        fn no_response_makes_it_panic(
+            text in "(HTTP/1.1 200 OK\r\n)?(Content-Length: [0-9]{1,20}\r\n)?(Transfer-Encoding: chunked\r\n)?\r\n([0-9a-f]{0,17}\r\n.{0,20}\r\n){0,4}",
+            ended in any::<bool>(),
+        ) {
+            body(&text, ended).ok();
         }
     }
 

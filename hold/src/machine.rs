@@ -136,7 +136,7 @@ const SAMPLE_QUIET: Duration = Duration::from_millis(100);
 /// Bounds between two samples while connections are open. Two quiet samples follow the one that
 /// finds them gone, and all that has to fit into a second after the last close.
 const SAMPLE_BUSY_MIN: Duration = Duration::from_millis(200);
-const SAMPLE_BUSY_MAX: Duration = Duration::from_millis(700);
+const SAMPLE_BUSY_MAX: Duration = Duration::from_millis(450);
 /// A sample that takes t is taken every t times this: about half a percent of a core.
 const SAMPLE_REST: u32 = 200;
 

@@ -1,4 +1,7 @@
 //! The user's own preStop, as the kubelet would have run it.
+//!
+//! A kubelet that restarts while a pod ends starts its preStop anew. So it does with a hold, which then
+//! runs the user's preStop anew as well: a preStop has to bear that, with a hold or without.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

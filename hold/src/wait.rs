@@ -1,5 +1,6 @@
 //! `wait`: carries out what the machine decides.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -143,7 +144,8 @@ impl Hold {
             }
             Event::PreStopEnd(end) => {
                 if let End::Failure(reason, code) = end {
-                    eprintln!("lameduck-hold: {reason}");
+                    // Not `eprintln`, which panics where the kubelet that listened is gone.
+                    writeln!(std::io::stderr(), "lameduck-hold: {reason}").ok();
                     self.log.line(&reason);
                     self.exit = code;
                 }
