@@ -1,7 +1,7 @@
 //! Programs that the lab starts, and that must not outlive it.
 
 use std::ffi::OsStr;
-use std::process::Stdio;
+use std::process::{ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
@@ -38,6 +38,18 @@ pub async fn output(what: &str, command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The `cargo` that this program was started with, or else the one on the `PATH`.
+#[must_use]
+pub fn cargo() -> Command {
+    bound(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A program's exit code, to be taken over; 1 where a signal ended it.
+#[must_use]
+pub fn exit_code(status: ExitStatus) -> ExitCode {
+    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 /// The last `count` lines of `text`.
 #[must_use]
 pub fn last_lines(text: &str, count: usize) -> String {
@@ -57,8 +69,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_carries_what_the_program_said() {
-        let error = output("listing", bound("sh").args(["-c", "echo no such thing >&2; exit 3"])).await.unwrap_err();
+        let error = output("listing", bound("sh").args(["-c", "echo no such thing >&2; exit 3"]))
+            .await
+            .unwrap_err();
         let text = format!("{error:#}");
-        assert!(text.contains("listing") && text.contains("no such thing") && text.contains('3'), "{text}");
+        assert!(
+            text.contains("listing") && text.contains("no such thing") && text.contains('3'),
+            "{text}"
+        );
     }
 }

@@ -25,7 +25,8 @@ impl Progress {
     #[must_use]
     pub fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self { bars: MultiProgress::with_draw_target(target), terminal }
     }
 
@@ -66,7 +67,9 @@ impl Progress {
 
     fn begin(&self, what: String, total: Option<u64>) -> Step {
         let (bar, template) = match total {
-            Some(total) => (ProgressBar::new(total), "{spinner} {prefix} {wide_bar} {pos}/{len} {msg}"),
+            Some(total) => {
+                (ProgressBar::new(total), "{spinner} {prefix} {wide_bar} {pos}/{len} {msg}")
+            }
             None => (ProgressBar::new_spinner(), "{spinner} {prefix} {elapsed} {wide_msg}"),
         };
         let bar = self.bars.add(bar);
@@ -77,7 +80,13 @@ impl Progress {
         if self.terminal {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
-        Step { progress: self.clone(), bar, what, started: Instant::now(), last_line: Instant::now() }
+        Step {
+            progress: self.clone(),
+            bar,
+            what,
+            started: Instant::now(),
+            last_line: Instant::now(),
+        }
     }
 }
 

@@ -18,7 +18,8 @@ const LOCK_SECONDS: u64 = 3600;
 /// # Errors
 /// None of the three variables that could say it is set.
 pub fn directory() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(directory) = set("LAMEDUCK_CACHE") {
         return std::path::absolute(&directory)
             .with_context(|| format!("LAMEDUCK_CACHE={} is no usable path", directory.display()));
@@ -39,15 +40,19 @@ pub fn directory() -> Result<PathBuf> {
 /// The cache cannot be written, or the other lab holds it for an hour.
 pub async fn lock(progress: &Progress) -> Result<File> {
     let directory = directory()?;
-    fs::create_dir_all(&directory).with_context(|| format!("the cache folder {} cannot be made", directory.display()))?;
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("the cache folder {} cannot be made", directory.display()))?;
     let path = directory.join("lock");
-    let file = File::create(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    let file =
+        File::create(&path).with_context(|| format!("{} cannot be opened", path.display()))?;
     let mut waiting = None;
     for _ in 0..LOCK_SECONDS * 5 {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                let step = waiting.get_or_insert_with(|| progress.step("waiting for another lab that fills the cache"));
+                let step = waiting.get_or_insert_with(|| {
+                    progress.step("waiting for another lab that fills the cache")
+                });
                 step.message("");
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -81,7 +86,10 @@ impl Entry {
     pub(super) fn new(name: &str, recipe: &[&[u8]]) -> Result<Self> {
         let name = format!("{name}-{}", &hash(recipe)[..12]);
         let directory = directory()?;
-        Ok(Self { path: directory.join(&name), unfinished: directory.join("unfinished").join(name) })
+        Ok(Self {
+            path: directory.join(&name),
+            unfinished: directory.join("unfinished").join(name),
+        })
     }
 
     /// The whole entry, if it was made before.
@@ -91,15 +99,17 @@ impl Entry {
 
     /// An empty folder to make the entry in.
     pub(super) fn begin(&self) -> Result<PathBuf> {
-        fs::create_dir_all(&self.unfinished)
-            .with_context(|| format!("the cache folder {} cannot be made", self.unfinished.display()))?;
+        fs::create_dir_all(&self.unfinished).with_context(|| {
+            format!("the cache folder {} cannot be made", self.unfinished.display())
+        })?;
         Ok(self.unfinished.clone())
     }
 
     /// Moves the entry into place: from now on it counts.
     pub(super) fn finish(self) -> Result<PathBuf> {
-        fs::rename(&self.unfinished, &self.path)
-            .with_context(|| format!("the finished cache entry cannot be moved to {}", self.path.display()))?;
+        fs::rename(&self.unfinished, &self.path).with_context(|| {
+            format!("the finished cache entry cannot be moved to {}", self.path.display())
+        })?;
         Ok(self.path)
     }
 }

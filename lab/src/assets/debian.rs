@@ -42,14 +42,19 @@ pub(super) struct Debian {
 impl Debian {
     /// Folders with programs, before those of the host.
     pub(super) fn program_directories(&self) -> Vec<PathBuf> {
-        let unpacked = self.root.iter().flat_map(|root| ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/cni"].map(|part| root.join(part)));
+        let unpacked = self.root.iter().flat_map(|root| {
+            ["usr/sbin", "usr/bin", "sbin", "bin", "usr/lib/cni"].map(|part| root.join(part))
+        });
         unpacked.chain(CNI_DIRECTORIES.map(PathBuf::from)).collect()
     }
 
     /// Folders with the libraries of unpacked programs.
     pub(super) fn library_directories(&self) -> Vec<PathBuf> {
         let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
-        self.root.iter().flat_map(|root| ["usr/lib", "lib"].map(|part| root.join(part).join(&triple))).collect()
+        self.root
+            .iter()
+            .flat_map(|root| ["usr/lib", "lib"].map(|part| root.join(part).join(&triple)))
+            .collect()
     }
 }
 
@@ -58,8 +63,12 @@ impl Debian {
 /// # Errors
 /// Something is missing and apt is not there, or cannot fetch it.
 pub(super) async fn ensure(progress: &Progress) -> Result<Debian> {
-    let host: Vec<PathBuf> = host_directories().into_iter().chain(CNI_DIRECTORIES.map(PathBuf::from)).collect();
-    let missing: Vec<(&str, &str)> = PROGRAMS.into_iter().filter(|(program, _)| find_program(program, &host).is_none()).collect();
+    let host: Vec<PathBuf> =
+        host_directories().into_iter().chain(CNI_DIRECTORIES.map(PathBuf::from)).collect();
+    let missing: Vec<(&str, &str)> = PROGRAMS
+        .into_iter()
+        .filter(|(program, _)| find_program(program, &host).is_none())
+        .collect();
     if missing.is_empty() {
         return Ok(Debian { root: None });
     }
@@ -84,7 +93,8 @@ pub(super) async fn ensure(progress: &Progress) -> Result<Debian> {
     let mut step = progress.step(format!("fetching Debian packages: {}", packages.join(", ")));
     let directory = entry.begin()?;
     let archives = directory.join("archives");
-    fs::create_dir_all(archives.join("partial")).context("the folder for Debian's packages cannot be made")?;
+    fs::create_dir_all(archives.join("partial"))
+        .context("the folder for Debian's packages cannot be made")?;
     if download(&packages, &archives).await.is_err() {
         step.message("apt's package lists are missing or old: updating them");
         output("apt-get update", bound("apt-get").args(["update", "--quiet"])).await?;
@@ -94,13 +104,17 @@ pub(super) async fn ensure(progress: &Progress) -> Result<Debian> {
     for archive in fs::read_dir(&archives).context("the fetched packages cannot be listed")? {
         let archive = archive.context("the fetched packages cannot be listed")?.path();
         if archive.extension().is_some_and(|extension| extension == "deb") {
-            output("unpacking a Debian package", bound("dpkg").arg("-x").args([&archive, &root])).await?;
+            output("unpacking a Debian package", bound("dpkg").arg("-x").args([&archive, &root]))
+                .await?;
         }
     }
     fs::remove_dir_all(&archives).context("the unpacked packages' archives cannot be removed")?;
     let unpacked = Debian { root: Some(root) };
-    let still: Vec<&str> =
-        missing.iter().map(|(program, _)| *program).filter(|program| find_program(program, &unpacked.program_directories()).is_none()).collect();
+    let still: Vec<&str> = missing
+        .iter()
+        .map(|(program, _)| *program)
+        .filter(|program| find_program(program, &unpacked.program_directories()).is_none())
+        .collect();
     if !still.is_empty() {
         bail!("Debian's packages {} do not have {}", packages.join(", "), still.join(", "));
     }

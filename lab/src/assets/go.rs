@@ -21,8 +21,14 @@ const COREDNS_MODULE: &str = include_str!("recipes/coredns/go.mod.txt");
 const COREDNS_MAIN: &str = include_str!("recipes/coredns/main.go");
 
 /// The programs of Kubernetes that the lab runs.
-const KUBERNETES_PROGRAMS: [&str; 6] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "kube-proxy"];
+const KUBERNETES_PROGRAMS: [&str; 6] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kubectl",
+    "kube-proxy",
+];
 
 /// Lines of a failed build that its error repeats.
 const ERROR_LINES: usize = 20;
@@ -33,7 +39,9 @@ const ERROR_LINES: usize = 20;
 /// Go is not there.
 pub(super) fn require() -> Result<()> {
     if find_program("go", &[]).is_none() {
-        bail!("the lab builds Kubernetes, so it needs Go 1.26 or newer: install it and put `go` on the PATH");
+        bail!(
+            "the lab builds Kubernetes, so it needs Go 1.26 or newer: install it and put `go` on the PATH"
+        );
     }
     Ok(())
 }
@@ -50,8 +58,10 @@ pub(super) fn kubebuilder_assets() -> Option<PathBuf> {
 /// The build fails; the message has its last lines.
 pub(super) async fn kubernetes(progress: &Progress) -> Result<PathBuf> {
     let given = kubebuilder_assets();
-    let programs: Vec<&str> =
-        KUBERNETES_PROGRAMS.into_iter().filter(|program| !given.as_ref().is_some_and(|folder| folder.join(program).is_file())).collect();
+    let programs: Vec<&str> = KUBERNETES_PROGRAMS
+        .into_iter()
+        .filter(|program| !given.as_ref().is_some_and(|folder| folder.join(program).is_file()))
+        .collect();
     // Without a version in the binary its clients refuse to work.
     let [major, minor, _] = KUBERNETES_VERSION.splitn(3, '.').collect::<Vec<_>>()[..] else {
         bail!("{KUBERNETES_VERSION} is no version of Kubernetes");
@@ -62,12 +72,18 @@ pub(super) async fn kubernetes(progress: &Progress) -> Result<PathBuf> {
             " -X {package}.gitVersion=v{KUBERNETES_VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
         ));
     }
-    let packages: Vec<String> = programs.iter().map(|program| format!("k8s.io/kubernetes/cmd/{program}")).collect();
+    let packages: Vec<String> =
+        programs.iter().map(|program| format!("k8s.io/kubernetes/cmd/{program}")).collect();
     let arguments = ["-tags", "selinux,notest,grpcnotrace", "-ldflags", &linker_flags];
     let name = format!("kubernetes-{KUBERNETES_VERSION}");
     let entry = cache::Entry::new(
         &name,
-        &[KUBERNETES_MODULE.as_bytes(), arguments.join(" ").as_bytes(), programs.join(" ").as_bytes(), std::env::consts::ARCH.as_bytes()],
+        &[
+            KUBERNETES_MODULE.as_bytes(),
+            arguments.join(" ").as_bytes(),
+            programs.join(" ").as_bytes(),
+            std::env::consts::ARCH.as_bytes(),
+        ],
     )?;
     if let Some(directory) = entry.complete() {
         return Ok(directory);
@@ -84,7 +100,10 @@ pub(super) async fn kubernetes(progress: &Progress) -> Result<PathBuf> {
 /// # Errors
 /// The build fails; the message has its last lines.
 pub(super) async fn coredns(progress: &Progress) -> Result<PathBuf> {
-    let entry = cache::Entry::new("coredns", &[COREDNS_MODULE.as_bytes(), COREDNS_MAIN.as_bytes(), std::env::consts::ARCH.as_bytes()])?;
+    let entry = cache::Entry::new(
+        "coredns",
+        &[COREDNS_MODULE.as_bytes(), COREDNS_MAIN.as_bytes(), std::env::consts::ARCH.as_bytes()],
+    )?;
     if let Some(directory) = entry.complete() {
         return Ok(directory);
     }
@@ -97,7 +116,13 @@ pub(super) async fn coredns(progress: &Progress) -> Result<PathBuf> {
 }
 
 /// Builds `packages` of the module `sources` into the entry's folder.
-async fn build(entry: &cache::Entry, sources: &[(&str, &str)], arguments: &[&str], packages: &[String], step: &mut Step) -> Result<()> {
+async fn build(
+    entry: &cache::Entry,
+    sources: &[(&str, &str)],
+    arguments: &[&str],
+    packages: &[String],
+    step: &mut Step,
+) -> Result<()> {
     let directory = entry.begin()?;
     let module = directory.join("module");
     fs::create_dir_all(&module).context("the folder for a Go module cannot be made")?;
@@ -116,7 +141,12 @@ async fn build(entry: &cache::Entry, sources: &[(&str, &str)], arguments: &[&str
 }
 
 /// Runs `go` in `module`; each line that it writes counts as one package done.
-async fn go<I: IntoIterator<Item: AsRef<std::ffi::OsStr>>>(module: &Path, step: &mut Step, doing: &str, arguments: I) -> Result<()> {
+async fn go<I: IntoIterator<Item: AsRef<std::ffi::OsStr>>>(
+    module: &Path,
+    step: &mut Step,
+    doing: &str,
+    arguments: I,
+) -> Result<()> {
     let mut child = bound("go")
         .args(arguments)
         .current_dir(module)
@@ -132,7 +162,10 @@ async fn go<I: IntoIterator<Item: AsRef<std::ffi::OsStr>>>(module: &Path, step: 
         let mut count = 0_u32;
         while let Some(line) = lines.next_line().await.context("what Go says cannot be read")? {
             count += 1;
-            step.message(format!("{doing}, {count} packages: {}", line.rsplit(' ').next().unwrap_or_default()));
+            step.message(format!(
+                "{doing}, {count} packages: {}",
+                line.rsplit(' ').next().unwrap_or_default()
+            ));
             if last.len() == ERROR_LINES {
                 last.pop_front();
             }

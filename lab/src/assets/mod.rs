@@ -48,7 +48,11 @@ impl Assets {
         program_directories.extend(go::kubebuilder_assets());
         program_directories.push(kubernetes);
         program_directories.extend(debian.program_directories());
-        Ok(Self { program_directories, library_directories: debian.library_directories(), coredns: coredns.join("coredns") })
+        Ok(Self {
+            program_directories,
+            library_directories: debian.library_directories(),
+            coredns: coredns.join("coredns"),
+        })
     }
 
     /// The program `name`, with its whole path.
@@ -91,10 +95,17 @@ impl Assets {
 /// `PATH`, and the folders with root's programs, which are often not on it.
 fn host_directories() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from)).collect()
+    std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .collect()
 }
 
 /// The first file `name` in `directories`, then on the host.
 fn find_program(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
-    directories.iter().cloned().chain(host_directories()).map(|directory| directory.join(name)).find(|path| path.is_file())
+    directories
+        .iter()
+        .cloned()
+        .chain(host_directories())
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
 }

@@ -66,10 +66,11 @@ pub(super) fn scheduler(run: &RunDirectory) -> Vec<String> {
 
 fn own_kubeconfig(run: &RunDirectory, user: &str) -> Vec<String> {
     let path = run.pki(&format!("{user}.kubeconfig"));
-    let mut arguments: Vec<String> = ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"]
-        .iter()
-        .map(|flag| format!("--{flag}={}", path.display()))
-        .collect();
+    let mut arguments: Vec<String> =
+        ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"]
+            .iter()
+            .map(|flag| format!("--{flag}={}", path.display()))
+            .collect();
     // There is one of each: an election would cost seconds and prove nothing.
     arguments.push("--leader-elect=false".into());
     arguments
@@ -105,7 +106,12 @@ pub(super) fn pod_network(run: &RunDirectory, node: &Node) -> Value {
 }
 
 /// containerd's configuration for `node`.
-pub(super) fn containerd(run: &RunDirectory, node: &Node, plugins: &Path, pause_image: &str) -> String {
+pub(super) fn containerd(
+    run: &RunDirectory,
+    node: &Node,
+    plugins: &Path,
+    pause_image: &str,
+) -> String {
     let directory = run.node(node);
     let directory = directory.display();
     format!(

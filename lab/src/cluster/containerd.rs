@@ -14,15 +14,24 @@ use crate::process::{bound, output};
 
 /// Imports `images` into both nodes, but for those that are there already.
 /// Returns how many imports that took.
-pub(super) async fn import(run: &RunDirectory, assets: &Assets, images: &[ImageFile]) -> Result<usize> {
+pub(super) async fn import(
+    run: &RunDirectory,
+    assets: &Assets,
+    images: &[ImageFile],
+) -> Result<usize> {
     let imports = NODES.iter().map(|node| async move {
         let socket = run.containerd_socket(node.name);
-        let there = digests(assets, &socket).await.with_context(|| format!("the images of {} cannot be listed", node.name))?;
+        let there = digests(assets, &socket)
+            .await
+            .with_context(|| format!("the images of {} cannot be listed", node.name))?;
         let mut count = 0;
         for image in images.iter().filter(|image| there.get(&image.name) != Some(&image.digest)) {
             let mut ctr = bound(assets.program("ctr")?);
             ctr.env("LD_LIBRARY_PATH", assets.library_path()?);
-            ctr.arg("--address").arg(&socket).args(["--namespace", "k8s.io", "images", "import"]).arg(&image.path);
+            ctr.arg("--address")
+                .arg(&socket)
+                .args(["--namespace", "k8s.io", "images", "import"])
+                .arg(&image.path);
             output(&format!("importing {} into {}", image.name, node.name), &mut ctr).await?;
             count += 1;
         }

@@ -18,6 +18,7 @@ pub mod run_directory;
 pub mod supervisor;
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -64,7 +65,11 @@ impl Options {
     /// # Errors
     /// There is no place for a cache.
     pub fn shared() -> Result<Self> {
-        Ok(Self { lifetime: Lifetime::Detached, run_directory: RunDirectory::shared()?, product_images: true })
+        Ok(Self {
+            lifetime: Lifetime::Detached,
+            run_directory: RunDirectory::shared()?,
+            product_images: true,
+        })
     }
 
     /// A cluster that belongs to this process: `name` and the process id name
@@ -73,7 +78,11 @@ impl Options {
     /// # Errors
     /// There is no place for a cache.
     pub fn owned(name: &str) -> Result<Self> {
-        Ok(Self { lifetime: Lifetime::Owned, run_directory: RunDirectory::owned(name)?, product_images: true })
+        Ok(Self {
+            lifetime: Lifetime::Owned,
+            run_directory: RunDirectory::owned(name)?,
+            product_images: true,
+        })
     }
 }
 
@@ -86,6 +95,9 @@ pub struct Cluster {
     assets: Assets,
     /// Its drop ends the cluster: only there where it is ours.
     owner: Option<Owner>,
+    /// Held as long as the cluster is ours, so that nobody takes it for left
+    /// behind. Behind `owner`, because fields are dropped in their order.
+    lock: Option<File>,
 }
 
 impl Cluster {
@@ -109,7 +121,7 @@ impl Cluster {
         if options.product_images {
             images.extend(images::product::all(&images::default_directory()?, progress).await?);
         }
-        let _lock = owner::lock(run).await?;
+        let lock = owner::lock(run).await?;
         if let Some(cluster) = Self::find(run, &assets)? {
             let step = progress.step("importing images");
             let count = containerd::import(run, &assets, &images).await?;
@@ -117,10 +129,20 @@ impl Cluster {
             return Ok(cluster);
         }
         owner::end(run)?;
-        Self::start(options, assets, &images, progress).await
+        if options.lifetime == Lifetime::Owned {
+            owner::prune(run);
+        }
+        let mut cluster = Self::start(options, assets, &images, progress).await?;
+        cluster.lock = (options.lifetime == Lifetime::Owned).then_some(lock);
+        Ok(cluster)
     }
 
-    async fn start(options: &Options, assets: Assets, images: &[ImageFile], progress: &Progress) -> Result<Self> {
+    async fn start(
+        options: &Options,
+        assets: Assets,
+        images: &[ImageFile],
+        progress: &Progress,
+    ) -> Result<Self> {
         let begin = Instant::now();
         let run = &options.run_directory;
         let mut step = progress.step("starting Kubernetes on two nodes");
@@ -139,7 +161,9 @@ impl Cluster {
             Ok((client, begin.elapsed().as_secs_f64()))
         };
         let (_, (client, seconds)) = tokio::try_join!(import, nodes)?;
-        step.message(format!("both nodes are Ready after {seconds:.1} s; waiting for the cluster's DNS"));
+        step.message(format!(
+            "both nodes are Ready after {seconds:.1} s; waiting for the cluster's DNS"
+        ));
         ready::cluster_dns(&client).await?;
         supervisor.ready = true;
         run.write_supervisor(&supervisor)?;
@@ -151,7 +175,7 @@ impl Cluster {
             }
         };
         step.done(format!("both nodes Ready after {seconds:.1} s"));
-        Ok(Self { run: run.clone(), supervisor, address, assets, owner })
+        Ok(Self { run: run.clone(), supervisor, address, assets, owner, lock: None })
     }
 
     /// The cluster that is up in the run directory of [`Options::shared`], if there is one.
@@ -172,21 +196,40 @@ impl Cluster {
 
     /// The cluster that is up in `run`, if there is one.
     fn find(run: &RunDirectory, assets: &Assets) -> Result<Option<Self>> {
-        let (Some(supervisor), Some(status)) = (run.supervisor()?, run.status()?) else { return Ok(None) };
+        let (Some(supervisor), Some(status)) = (run.supervisor()?, run.status()?) else {
+            return Ok(None);
+        };
         let address = match status.address() {
-            Some(address) if supervisor.ready && supervisor.is_alive() && status.ended.is_empty() => address,
+            Some(address)
+                if supervisor.ready && supervisor.is_alive() && status.ended.is_empty() =>
+            {
+                address
+            }
             _ => return Ok(None),
         };
-        Ok(Some(Self { run: run.clone(), supervisor, address, assets: assets.clone(), owner: None }))
+        Ok(Some(Self {
+            run: run.clone(),
+            supervisor,
+            address,
+            assets: assets.clone(),
+            owner: None,
+            lock: None,
+        }))
     }
 
-    /// Ends the cluster, whoever started it, and waits until nothing of it is left.
+    /// Ends the cluster, whoever started it, and waits until nothing of it is
+    /// left. The logs stay, unless it was this process's own: to keep those as
+    /// well, drop it instead.
     ///
     /// # Errors
     /// Something is still there after 20 s; the message names it.
     pub async fn down(mut self) -> Result<()> {
-        drop(self.owner.take());
-        Self::down_in(&self.run).await
+        let Some(owner) = self.owner.take() else { return Self::down_in(&self.run).await };
+        drop(owner);
+        drop(self.lock.take());
+        Self::down_in(&self.run).await?;
+        std::fs::remove_dir_all(self.run.path())
+            .with_context(|| format!("{} cannot be removed", self.run.path().display()))
     }
 
     /// Ends whatever is in `run`, also half a cluster.
@@ -218,7 +261,8 @@ impl Cluster {
 
     /// `kubectl` with the admin's kubeconfig, on the host. It dies with this process.
     pub fn kubectl<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Command {
-        let mut command = bound(self.assets.program("kubectl").unwrap_or_else(|_| "kubectl".into()));
+        let mut command =
+            bound(self.assets.program("kubectl").unwrap_or_else(|_| "kubectl".into()));
         command.env("KUBECONFIG", self.kubeconfig()).args(arguments);
         command
     }
@@ -229,7 +273,11 @@ impl Cluster {
     /// the same inside as outside.
     ///
     /// `env` on the returned command reaches the program.
-    pub fn enter<I: IntoIterator<Item: AsRef<OsStr>>>(&self, program: impl AsRef<OsStr>, arguments: I) -> Command {
+    pub fn enter<I: IntoIterator<Item: AsRef<OsStr>>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        arguments: I,
+    ) -> Command {
         self.enter_node(NODES[0], program, arguments)
     }
 
@@ -313,13 +361,16 @@ impl Cluster {
 
     async fn set_second_node_link(&self, state: &str) -> Result<()> {
         let mut command = self.enter("ip", ["link", "set", "eth0p", state]);
-        output(&format!("taking the link of {} {state}", plan::NODE_B.name), &mut command).await.map(drop)
+        output(&format!("taking the link of {} {state}", plan::NODE_B.name), &mut command)
+            .await
+            .map(drop)
     }
 }
 
 /// A client with the rights of the admin of the lab in `run`.
 async fn client(run: &RunDirectory) -> Result<kube::Client> {
-    let kubeconfig = Kubeconfig::read_from(run.kubeconfig()).context("the lab's kubeconfig cannot be read")?;
+    let kubeconfig =
+        Kubeconfig::read_from(run.kubeconfig()).context("the lab's kubeconfig cannot be read")?;
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .context("the lab's kubeconfig cannot be used")?;

@@ -16,9 +16,11 @@ pub struct Node {
 }
 
 /// The node that carries the API server, and where the load balancer stands.
-pub const NODE_A: Node = Node { name: "node-a", address: Ipv4Addr::new(198, 18, 0, 1), pods: "198.18.8.0/24" };
+pub const NODE_A: Node =
+    Node { name: "node-a", address: Ipv4Addr::new(198, 18, 0, 1), pods: "198.18.8.0/24" };
 /// The other node.
-pub const NODE_B: Node = Node { name: "node-b", address: Ipv4Addr::new(198, 18, 0, 2), pods: "198.18.9.0/24" };
+pub const NODE_B: Node =
+    Node { name: "node-b", address: Ipv4Addr::new(198, 18, 0, 2), pods: "198.18.9.0/24" };
 /// Both nodes.
 pub const NODES: [Node; 2] = [NODE_A, NODE_B];
 

@@ -25,7 +25,9 @@ pub(super) async fn containerds(run: &RunDirectory, owner: &mut Owner) -> Result
     for node in &NODES {
         let socket = run.containerd_socket(node.name);
         // The socket is there a moment before containerd listens on it.
-        owner.wait_for(WAIT_SECONDS, |_| std::os::unix::net::UnixStream::connect(&socket).is_ok()).await?;
+        owner
+            .wait_for(WAIT_SECONDS, |_| std::os::unix::net::UnixStream::connect(&socket).is_ok())
+            .await?;
     }
     Ok(())
 }
@@ -36,11 +38,21 @@ pub(super) async fn nodes(client: &Client) -> Result<()> {
     wait(async || {
         let mut missing = Vec::new();
         for node in &NODES {
-            let found = nodes.get_opt(node.name).await.with_context(|| format!("the node {} cannot be read", node.name))?;
-            let conditions = found.and_then(|node| node.status).and_then(|status| status.conditions).unwrap_or_default();
+            let found = nodes
+                .get_opt(node.name)
+                .await
+                .with_context(|| format!("the node {} cannot be read", node.name))?;
+            let conditions = found
+                .and_then(|node| node.status)
+                .and_then(|status| status.conditions)
+                .unwrap_or_default();
             match conditions.into_iter().find(|condition| condition.type_ == "Ready") {
                 Some(condition) if condition.status == "True" => {}
-                Some(condition) => missing.push(format!("{}: {}", node.name, condition.message.unwrap_or_default())),
+                Some(condition) => missing.push(format!(
+                    "{}: {}",
+                    node.name,
+                    condition.message.unwrap_or_default()
+                )),
                 None => missing.push(format!("{} has not registered", node.name)),
             }
         }
@@ -65,7 +77,10 @@ pub(super) async fn cluster_dns_applied(run: &RunDirectory, assets: &Assets) -> 
     }
     let output = child.wait_with_output().await.context("kubectl cannot be awaited")?;
     if !output.status.success() {
-        bail!("the cluster's DNS cannot be applied: {}", last_lines(&String::from_utf8_lossy(&output.stderr), 10));
+        bail!(
+            "the cluster's DNS cannot be applied: {}",
+            last_lines(&String::from_utf8_lossy(&output.stderr), 10)
+        );
     }
     Ok(())
 }
@@ -77,7 +92,11 @@ pub(super) async fn cluster_dns(client: &Client) -> Result<()> {
         let found = deployments.get("coredns").await.context("the cluster's DNS cannot be read")?;
         let wanted = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
         let available = found.status.and_then(|status| status.available_replicas).unwrap_or(0);
-        Ok(if available >= wanted { String::new() } else { format!("{available} of {wanted} pods are available") })
+        Ok(if available >= wanted {
+            String::new()
+        } else {
+            format!("{available} of {wanted} pods are available")
+        })
     })
     .await
     .context("the cluster's DNS does not start")

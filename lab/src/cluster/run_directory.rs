@@ -32,7 +32,9 @@ impl RunDirectory {
     /// There is no place for a cache.
     pub fn shared() -> Result<Self> {
         match std::env::var_os("LAMEDUCK_RUN").filter(|value| !value.is_empty()) {
-            Some(path) => Ok(Self(std::path::absolute(&path).context("LAMEDUCK_RUN is no usable path")?)),
+            Some(path) => {
+                Ok(Self(std::path::absolute(&path).context("LAMEDUCK_RUN is no usable path")?))
+            }
             None => Ok(Self(cache::directory()?.join("run/default"))),
         }
     }
@@ -107,7 +109,9 @@ impl RunDirectory {
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = self.0.join(name);
         match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).with_context(|| format!("{} makes no sense", path.display())),
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .with_context(|| format!("{} makes no sense", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
         }
@@ -117,7 +121,8 @@ impl RunDirectory {
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
         let path = self.0.join(name);
         let unfinished = self.0.join(format!(".{name}"));
-        let text = serde_json::to_vec_pretty(value).with_context(|| format!("{name} cannot be written"))?;
+        let text = serde_json::to_vec_pretty(value)
+            .with_context(|| format!("{name} cannot be written"))?;
         fs::write(&unfinished, text)
             .and_then(|()| fs::rename(&unfinished, &path))
             .with_context(|| format!("{} cannot be written", path.display()))
@@ -136,8 +141,13 @@ impl RunDirectory {
         };
         for entry in entries.flatten().filter(|entry| !is_kept(entry)) {
             let path = entry.path();
-            let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| format!("{} of an ended lab cannot be removed", path.display()))?;
+            let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed
+                .with_context(|| format!("{} of an ended lab cannot be removed", path.display()))?;
         }
         Ok(())
     }

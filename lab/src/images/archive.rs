@@ -44,10 +44,17 @@ impl Image {
         let mut files = BTreeMap::new();
         files.insert(PathBuf::from("/tmp"), Entry::Shared);
         let text = |text: &str| Entry::Text(text.to_owned());
-        files.insert("/etc/passwd".into(), text("root:x:0:0:root:/:/bin/sh\nnonroot:x:65532:65532:nonroot:/:/bin/false\n"));
+        files.insert(
+            "/etc/passwd".into(),
+            text("root:x:0:0:root:/:/bin/sh\nnonroot:x:65532:65532:nonroot:/:/bin/false\n"),
+        );
         files.insert("/etc/group".into(), text("root:x:0:\nnonroot:x:65532:\n"));
         files.insert("/etc/nsswitch.conf".into(), text("hosts: files dns\n"));
-        Self { name: name.into(), entrypoint: entrypoint.iter().map(ToString::to_string).collect(), files }
+        Self {
+            name: name.into(),
+            entrypoint: entrypoint.iter().map(ToString::to_string).collect(),
+            files,
+        }
     }
 
     /// The digest of the image's manifest (`sha256:…`), and the archive.
@@ -77,8 +84,7 @@ impl Image {
         let tag = self.name.rsplit(':').next().unwrap_or_default();
         index["annotations"] = json!({"io.containerd.image.name": self.name, "org.opencontainers.image.ref.name": tag});
         let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [index]});
-        let docker =
-            json!([{"Config": blob_path(&config), "RepoTags": [self.name], "Layers": [format!("blobs/sha256/{}", without_algorithm(&layer_digest))]}]);
+        let docker = json!([{"Config": blob_path(&config), "RepoTags": [self.name], "Layers": [format!("blobs/sha256/{}", without_algorithm(&layer_digest))]}]);
 
         let mut archive = tar::Builder::new(Vec::with_capacity(layer.len() + 64 * 1024));
         append_file(&mut archive, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -96,7 +102,8 @@ impl Image {
         let mut folders: BTreeSet<&Path> = BTreeSet::new();
         for (path, entry) in &self.files {
             // From the root down; the root itself is every image's own.
-            let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|folder| folder.parent().is_some()).collect();
+            let mut above: Vec<&Path> =
+                path.ancestors().skip(1).filter(|folder| folder.parent().is_some()).collect();
             above.reverse();
             for folder in above {
                 if folders.insert(folder) {
@@ -108,10 +115,13 @@ impl Image {
                     folders.insert(path);
                     append_folder(&mut layer, path, 0o1777)?;
                 }
-                Entry::Text(text) => append_file(&mut layer, &relative(path), 0o644, text.as_bytes())?,
+                Entry::Text(text) => {
+                    append_file(&mut layer, &relative(path), 0o644, text.as_bytes())?
+                }
                 Entry::Copy(source) => {
-                    let contents = std::fs::read(source)
-                        .with_context(|| format!("{} for the image {} cannot be read", source.display(), self.name))?;
+                    let contents = std::fs::read(source).with_context(|| {
+                        format!("{} for the image {} cannot be read", source.display(), self.name)
+                    })?;
                     append_file(&mut layer, &relative(path), 0o755, &contents)?;
                 }
             }
@@ -149,17 +159,26 @@ fn descriptor(media_type: &str, blob: &[u8]) -> serde_json::Value {
     json!({"mediaType": media_type, "digest": digest(blob), "size": blob.len()})
 }
 
-fn append_file(archive: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, contents: &[u8]) -> Result<()> {
+fn append_file(
+    archive: &mut tar::Builder<Vec<u8>>,
+    path: &str,
+    mode: u32,
+    contents: &[u8],
+) -> Result<()> {
     let mut header = header(mode, tar::EntryType::Regular);
     header.set_size(contents.len() as u64);
-    archive.append_data(&mut header, path, contents).with_context(|| format!("{path} cannot be put into an image archive"))
+    archive
+        .append_data(&mut header, path, contents)
+        .with_context(|| format!("{path} cannot be put into an image archive"))
 }
 
 fn append_folder(archive: &mut tar::Builder<Vec<u8>>, path: &Path, mode: u32) -> Result<()> {
     let mut header = header(mode, tar::EntryType::Directory);
     header.set_size(0);
     let path = format!("{}/", relative(path));
-    archive.append_data(&mut header, &path, std::io::empty()).with_context(|| format!("{path} cannot be put into an image layer"))
+    archive
+        .append_data(&mut header, &path, std::io::empty())
+        .with_context(|| format!("{path} cannot be put into an image layer"))
 }
 
 fn header(mode: u32, entry_type: tar::EntryType) -> tar::Header {
@@ -210,25 +229,44 @@ mod tests {
         let (digest, archive) = image().build().unwrap();
         let files = contents(&archive);
         let json = |name: &str| -> serde_json::Value {
-            let (_, _, bytes) = files.iter().find(|(path, ..)| path == name).unwrap_or_else(|| panic!("{name} is missing"));
+            let (_, _, bytes) = files
+                .iter()
+                .find(|(path, ..)| path == name)
+                .unwrap_or_else(|| panic!("{name} is missing"));
             serde_json::from_slice(bytes).unwrap()
         };
         let index = json("index.json");
         assert_eq!(index["manifests"][0]["digest"], digest);
-        assert_eq!(index["manifests"][0]["annotations"]["io.containerd.image.name"], "docker.io/lab/test:1");
+        assert_eq!(
+            index["manifests"][0]["annotations"]["io.containerd.image.name"],
+            "docker.io/lab/test:1"
+        );
         let manifest = json(&format!("blobs/sha256/{}", digest.trim_start_matches("sha256:")));
         let docker = json("manifest.json");
         let config = json(docker[0]["Config"].as_str().unwrap());
         assert_eq!(config["architecture"], architecture());
         assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         let layer_path = docker[0]["Layers"][0].as_str().unwrap();
-        assert!(layer_path.ends_with(manifest["layers"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:")));
+        assert!(layer_path.ends_with(
+            manifest["layers"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:")
+        ));
         let (_, _, layer) = files.iter().find(|(path, ..)| path == layer_path).unwrap();
         let layer = contents(layer);
         let names: Vec<&str> = layer.iter().map(|(path, ..)| path.as_str()).collect();
         assert_eq!(
             names,
-            ["etc/", "etc/group", "etc/nsswitch.conf", "etc/passwd", "tmp/", "usr/", "usr/share/", "usr/share/a/", "usr/share/a/b", "usr/share/a/c"]
+            [
+                "etc/",
+                "etc/group",
+                "etc/nsswitch.conf",
+                "etc/passwd",
+                "tmp/",
+                "usr/",
+                "usr/share/",
+                "usr/share/a/",
+                "usr/share/a/b",
+                "usr/share/a/c"
+            ]
         );
         assert_eq!(layer.iter().find(|(path, ..)| path == "tmp/").unwrap().1, 0o1777);
     }

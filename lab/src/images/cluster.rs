@@ -36,7 +36,8 @@ pub async fn all(assets: &Assets) -> Result<Vec<ImageFile>> {
     coredns.files.insert("/coredns".into(), Entry::Copy(assets.coredns().to_owned()));
 
     let mut nginx = Image::new(NGINX, &["nginx", "-e", "/dev/stderr"]);
-    elf::add_program(&mut nginx, &assets.program("nginx")?, "/usr/sbin/nginx", &library_path).await?;
+    elf::add_program(&mut nginx, &assets.program("nginx")?, "/usr/sbin/nginx", &library_path)
+        .await?;
     for (program, path) in [("dash", "/bin/sh"), ("sleep", "/bin/sleep"), ("cat", "/bin/cat")] {
         elf::add_program(&mut nginx, &assets.program(program)?, path, &library_path).await?;
     }
@@ -56,9 +57,9 @@ async fn pause_program(directory: &Path) -> Result<PathBuf> {
     }
     let unfinished = directory.join(format!(".{name}.{}", std::process::id()));
     let source = directory.join(format!(".{name}.{}.rs", std::process::id()));
-    fs::create_dir_all(directory)
-        .and_then(|()| fs::write(&source, PAUSE_SOURCE))
-        .with_context(|| format!("the pause program's source cannot be written to {}", directory.display()))?;
+    fs::create_dir_all(directory).and_then(|()| fs::write(&source, PAUSE_SOURCE)).with_context(
+        || format!("the pause program's source cannot be written to {}", directory.display()),
+    )?;
     let mut rustc = bound("rustc");
     rustc
         .args(["--edition", "2024", "--crate-name", "pause", "-C", "target-feature=+crt-static"])
@@ -67,6 +68,7 @@ async fn pause_program(directory: &Path) -> Result<PathBuf> {
     let compiled = output("compiling the pause program", &mut rustc).await;
     fs::remove_file(&source).context("the pause program's source cannot be removed")?;
     compiled?;
-    fs::rename(&unfinished, &program).context("the pause program cannot be moved into the cache")?;
+    fs::rename(&unfinished, &program)
+        .context("the pause program cannot be moved into the cache")?;
     Ok(program)
 }

@@ -14,18 +14,35 @@ use crate::process::bound;
 ///
 /// # Errors
 /// A library is nowhere.
-pub async fn add_program(image: &mut Image, source: &Path, path: &str, library_path: &OsStr) -> Result<()> {
+pub async fn add_program(
+    image: &mut Image,
+    source: &Path,
+    path: &str,
+    library_path: &OsStr,
+) -> Result<()> {
     let mut command = bound("ldd");
     if !library_path.is_empty() {
         command.env("LD_LIBRARY_PATH", library_path);
     }
-    let output = command.arg(source).output().await.context("ldd, which tells a program's libraries, cannot be started")?;
+    let output = command
+        .arg(source)
+        .output()
+        .await
+        .context("ldd, which tells a program's libraries, cannot be started")?;
     // A failure is how ldd says that the program is static: it needs no library.
-    let listing = if output.status.success() { String::from_utf8_lossy(&output.stdout).into_owned() } else { String::new() };
-    for library in parse(&listing).with_context(|| format!("the libraries of {} cannot be found", source.display()))? {
+    let listing = if output.status.success() {
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    } else {
+        String::new()
+    };
+    for library in parse(&listing)
+        .with_context(|| format!("the libraries of {} cannot be found", source.display()))?
+    {
         let place = match library.name {
             // The loader searches these folders for names, and takes a path as it is.
-            Some(name) => Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)).join(name),
+            Some(name) => Path::new("/usr/lib")
+                .join(format!("{}-linux-gnu", std::env::consts::ARCH))
+                .join(name),
             None => library.file.clone(),
         };
         image.files.entry(place).or_insert(Entry::Copy(library.file));
@@ -73,7 +90,10 @@ mod tests {
         assert_eq!(
             libraries,
             [
-                Library { name: Some("libm.so.6".into()), file: "/lib/x86_64-linux-gnu/libm.so.6".into() },
+                Library {
+                    name: Some("libm.so.6".into()),
+                    file: "/lib/x86_64-linux-gnu/libm.so.6".into()
+                },
                 Library { name: None, file: "/lib64/ld-linux-x86-64.so.2".into() }
             ]
         );
@@ -82,6 +102,11 @@ mod tests {
 
     #[test]
     fn a_library_that_is_nowhere_is_an_error() {
-        assert!(parse("\tlibpcre.so.3 => not found\n").unwrap_err().to_string().contains("libpcre.so.3"));
+        assert!(
+            parse("\tlibpcre.so.3 => not found\n")
+                .unwrap_err()
+                .to_string()
+                .contains("libpcre.so.3")
+        );
     }
 }

@@ -50,6 +50,8 @@ pub fn write(image: &archive::Image, directory: &Path) -> Result<ImageFile> {
     fs::create_dir_all(directory)
         .and_then(|()| fs::write(&unfinished, bytes))
         .and_then(|()| fs::rename(&unfinished, &path))
-        .with_context(|| format!("the image {} cannot be written to {}", image.name, path.display()))?;
+        .with_context(|| {
+            format!("the image {} cannot be written to {}", image.name, path.display())
+        })?;
     Ok(ImageFile { name: image.name.clone(), digest, path })
 }

@@ -33,16 +33,27 @@ impl Daemons {
     }
 
     pub(super) fn controller_manager(&mut self) -> Result<()> {
-        self.start("kube-controller-manager", &NODE_A, "kube-controller-manager", config::controller_manager(&self.run))
+        self.start(
+            "kube-controller-manager",
+            &NODE_A,
+            "kube-controller-manager",
+            config::controller_manager(&self.run),
+        )
     }
 
     pub(super) fn scheduler(&mut self) -> Result<()> {
         self.start("kube-scheduler", &NODE_A, "kube-scheduler", config::scheduler(&self.run))
     }
 
-    pub(super) fn containerd(&mut self, node: &Node, cni_plugins: &Path, pause_image: &str) -> Result<()> {
+    pub(super) fn containerd(
+        &mut self,
+        node: &Node,
+        cni_plugins: &Path,
+        pause_image: &str,
+    ) -> Result<()> {
         let directory = self.run.node(node);
-        fs::create_dir_all(directory.join("cni")).with_context(|| format!("{} cannot be made", directory.display()))?;
+        fs::create_dir_all(directory.join("cni"))
+            .with_context(|| format!("{} cannot be made", directory.display()))?;
         write_json(&directory.join("cni/10-lab.conflist"), &config::pod_network(&self.run, node))?;
         let path = directory.join("containerd.toml");
         fs::write(&path, config::containerd(&self.run, node, cni_plugins, pause_image))
@@ -53,7 +64,12 @@ impl Daemons {
 
     pub(super) fn kubelet(&mut self, node: &Node) -> Result<()> {
         write_json(&self.run.node(node).join("kubelet.json"), &config::kubelet(&self.run, node))?;
-        self.start(&format!("{}-kubelet", node.name), node, "kubelet", config::kubelet_arguments(&self.run, node))
+        self.start(
+            &format!("{}-kubelet", node.name),
+            node,
+            "kubelet",
+            config::kubelet_arguments(&self.run, node),
+        )
     }
 
     pub(super) fn proxy(&mut self, node: &Node) -> Result<()> {
@@ -63,10 +79,18 @@ impl Daemons {
         self.start(&format!("{}-kube-proxy", node.name), node, "kube-proxy", arguments)
     }
 
-    fn start(&mut self, name: &str, node: &Node, program: &str, arguments: Vec<String>) -> Result<()> {
+    fn start(
+        &mut self,
+        name: &str,
+        node: &Node,
+        program: &str,
+        arguments: Vec<String>,
+    ) -> Result<()> {
         let log = self.run.logs().join(format!("{name}.log"));
-        let out = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
-        let errors = out.try_clone().with_context(|| format!("{} cannot be written", log.display()))?;
+        let out =
+            File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+        let errors =
+            out.try_clone().with_context(|| format!("{} cannot be written", log.display()))?;
         // `nsenter` becomes the daemon: there is no process between it and us.
         let child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", node.name))
@@ -90,10 +114,16 @@ impl Daemons {
     /// One has ended; the message has the end of its log.
     pub(super) fn all_alive(&mut self) -> Result<()> {
         for (name, child) in &mut self.children {
-            if let Some(how) = child.try_wait().with_context(|| format!("{name} cannot be watched"))? {
+            if let Some(how) =
+                child.try_wait().with_context(|| format!("{name} cannot be watched"))?
+            {
                 let log = self.run.logs().join(format!("{name}.log"));
                 let text = fs::read_to_string(&log).unwrap_or_default();
-                bail!("{name} ended ({how}); its log {} ends with:\n{}", log.display(), last_lines(&text, 8));
+                bail!(
+                    "{name} ended ({how}); its log {} ends with:\n{}",
+                    log.display(),
+                    last_lines(&text, 8)
+                );
             }
         }
         Ok(())
@@ -113,5 +143,6 @@ impl Daemons {
 
 /// Writes `value` as JSON, which is YAML too.
 pub(super) fn write_json(path: &Path, value: &Value) -> Result<()> {
-    fs::write(path, format!("{value:#}\n")).with_context(|| format!("{} cannot be written", path.display()))
+    fs::write(path, format!("{value:#}\n"))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }

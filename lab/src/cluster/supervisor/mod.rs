@@ -57,12 +57,17 @@ pub struct Arguments {
 /// This is not process 1, or what is left of the lab cannot be cleared away.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if std::process::id() != 1 {
-        bail!("`supervise` is what the lab starts as the first process of its namespaces; `cargo lab up` does so");
+        bail!(
+            "`supervise` is what the lab starts as the first process of its namespaces; `cargo lab up` does so"
+        );
     }
     // A session of its own, so that a Ctrl-C in the owner's terminal does not reach the daemons.
     rustix::process::setsid().context("the supervisor cannot have a session of its own")?;
     let run = RunDirectory::new(&arguments.run);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the supervisor's runtime cannot be started")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the supervisor's runtime cannot be started")?;
     let slot = runtime.block_on(live(&run, arguments))?;
     // The thread that reads standard input may still be in its read; the end of this process ends it.
     runtime.shutdown_background();
@@ -74,7 +79,12 @@ async fn live(run: &RunDirectory, arguments: &Arguments) -> Result<Option<u8>> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be received")?;
     let mut child_ended = signal(SignalKind::child()).context("SIGCHLD cannot be received")?;
     let mut owner = watch_owner();
-    let mut status = Status { phase: Phase::Starting, message: "starting".into(), slot: None, ended: Vec::new() };
+    let mut status = Status {
+        phase: Phase::Starting,
+        message: "starting".into(),
+        slot: None,
+        ended: Vec::new(),
+    };
     let mut daemons = Daemons::new(run);
 
     let started = tokio::select! {
@@ -115,12 +125,21 @@ async fn live(run: &RunDirectory, arguments: &Arguments) -> Result<Option<u8>> {
 }
 
 /// Starts everything, the API server first, for the others need it.
-async fn start(run: &RunDirectory, arguments: &Arguments, status: &mut Status, daemons: &mut Daemons) -> Result<()> {
+async fn start(
+    run: &RunDirectory,
+    arguments: &Arguments,
+    status: &mut Status,
+    daemons: &mut Daemons,
+) -> Result<()> {
     mounts::prepare(run)?;
     let slot = network::create()?;
     status.slot = Some(slot);
     pki::create(run, slot)?;
-    let admin = config::kubeconfig(run, &format!("https://{}:{}", plan::lab_address(slot), plan::API_PORT), "admin");
+    let admin = config::kubeconfig(
+        run,
+        &format!("https://{}:{}", plan::lab_address(slot), plan::API_PORT),
+        "admin",
+    );
     daemons::write_json(&run.kubeconfig(), &admin)?;
     run.write_status(status)?;
 
@@ -141,17 +160,22 @@ async fn start(run: &RunDirectory, arguments: &Arguments, status: &mut Status, d
 
 /// Waits until the API server says that it is ready.
 async fn wait_for_api_server(run: &RunDirectory, daemons: &mut Daemons) -> Result<()> {
-    let kubeconfig = Kubeconfig::read_from(run.kubeconfig()).context("the admin's kubeconfig cannot be read")?;
-    let mut options = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .context("the admin's kubeconfig cannot be used")?;
+    let kubeconfig =
+        Kubeconfig::read_from(run.kubeconfig()).context("the admin's kubeconfig cannot be read")?;
+    let mut options =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .context("the admin's kubeconfig cannot be used")?;
     options.connect_timeout = Some(Duration::from_secs(1));
     options.read_timeout = Some(Duration::from_secs(2));
-    let client = kube::Client::try_from(options).context("a client for the API server cannot be made")?;
+    let client =
+        kube::Client::try_from(options).context("a client for the API server cannot be made")?;
     let mut last = "it was never asked".to_owned();
     for _ in 0..API_SERVER_SECONDS * 10 {
         daemons.all_alive()?;
-        let request = hyper::http::Request::get("/readyz").body(Vec::new()).context("a request cannot be made")?;
+        let request = hyper::http::Request::get("/readyz")
+            .body(Vec::new())
+            .context("a request cannot be made")?;
         match client.request_text(request).await {
             Ok(_) => return Ok(()),
             Err(error) => last = error.to_string(),

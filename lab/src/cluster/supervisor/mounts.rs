@@ -6,7 +6,9 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+};
 
 use crate::cluster::plan::NODES;
 use crate::cluster::run_directory::RunDirectory;
@@ -38,23 +40,28 @@ pub(super) fn prepare(run: &RunDirectory) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .context("the lab's mounts cannot be kept from the host")?;
     for (folder, hidden) in SHARED_FOLDERS {
-        cover(Path::new(folder), hidden).with_context(|| format!("the lab cannot have a {folder} of its own"))?;
+        cover(Path::new(folder), hidden)
+            .with_context(|| format!("the lab cannot have a {folder} of its own"))?;
     }
     let covers = run.path().join("covers");
     fs::create_dir_all(&covers).with_context(|| format!("{} cannot be made", covers.display()))?;
     for (setting, value) in KUBELET_SETTINGS {
         let file = covers.join(setting.replace('/', "."));
-        fs::write(&file, format!("{value}\n")).with_context(|| format!("{} cannot be written", file.display()))?;
+        fs::write(&file, format!("{value}\n"))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
         let target = Path::new("/proc/sys").join(setting);
         // A kernel without the setting has nothing to cover.
         if target.exists() {
-            mount_bind(&file, &target).with_context(|| format!("{} cannot be covered", target.display()))?;
+            mount_bind(&file, &target)
+                .with_context(|| format!("{} cannot be covered", target.display()))?;
         }
     }
     // Names of nodes, for `kubectl logs` and `exec`.
     let hosts = covers.join("hosts");
-    let names: String = NODES.iter().map(|node| format!("{} {}\n", node.address, node.name)).collect();
-    fs::write(&hosts, format!("127.0.0.1 localhost\n{names}")).with_context(|| format!("{} cannot be written", hosts.display()))?;
+    let names: String =
+        NODES.iter().map(|node| format!("{} {}\n", node.address, node.name)).collect();
+    fs::write(&hosts, format!("127.0.0.1 localhost\n{names}"))
+        .with_context(|| format!("{} cannot be written", hosts.display()))?;
     if Path::new("/etc/hosts").exists() {
         mount_bind(&hosts, "/etc/hosts").context("/etc/hosts cannot be covered")?;
     }
@@ -66,12 +73,19 @@ pub(super) fn prepare(run: &RunDirectory) -> Result<()> {
 fn cover(folder: &Path, hidden: &[&str]) -> Result<()> {
     // Through its descriptor the host's folder stays reachable when it is covered.
     let below = File::open(folder)?;
-    let names: Vec<_> = fs::read_dir(folder)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.file_name()).collect();
+    let names: Vec<_> = fs::read_dir(folder)?
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.file_name())
+        .collect();
     mount("lab", folder, "tmpfs", MountFlags::empty(), None)?;
     for name in names.iter().filter(|name| !hidden.iter().any(|hidden| name == hidden)) {
         let place = folder.join(name);
         fs::create_dir(&place)?;
-        mount_bind_recursive(Path::new(&format!("/proc/self/fd/{}", below.as_raw_fd())).join(name), &place)?;
+        mount_bind_recursive(
+            Path::new(&format!("/proc/self/fd/{}", below.as_raw_fd())).join(name),
+            &place,
+        )?;
     }
     for name in hidden {
         fs::create_dir(folder.join(name))?;

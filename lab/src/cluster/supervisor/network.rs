@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cluster::plan::{NODE_A, NODE_B, NODES, SLOTS, host_address, host_interface, lab_address};
+use crate::cluster::plan::{
+    NODE_A, NODE_B, NODES, SLOTS, host_address, host_interface, lab_address,
+};
 use crate::process::last_lines;
 
 /// Makes the networks and returns the slot: the first whose interface nobody
@@ -14,7 +16,8 @@ use crate::process::last_lines;
 /// Everything goes away with the namespaces.
 pub(super) fn create() -> Result<u8> {
     for node in &NODES {
-        ip(&["netns", "add", node.name]).with_context(|| format!("the network of {} cannot be made", node.name))?;
+        ip(&["netns", "add", node.name])
+            .with_context(|| format!("the network of {} cannot be made", node.name))?;
     }
     let slot = link_to_host()?;
     let batch_a = [
@@ -44,8 +47,13 @@ pub(super) fn create() -> Result<u8> {
     batch(NODE_B.name, &batch_b)?;
     for node in &NODES {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", node.name)).args(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
-        finish(command, None).with_context(|| format!("{} cannot be made to forward packets", node.name))?;
+        command.arg(format!("--net=/run/netns/{}", node.name)).args([
+            "sh",
+            "-c",
+            "echo 1 > /proc/sys/net/ipv4/ip_forward",
+        ]);
+        finish(command, None)
+            .with_context(|| format!("{} cannot be made to forward packets", node.name))?;
     }
     Ok(slot)
 }
@@ -54,9 +62,24 @@ pub(super) fn create() -> Result<u8> {
 fn link_to_host() -> Result<u8> {
     for slot in 0..SLOTS {
         let name = host_interface(slot);
-        match ip(&["link", "add", &name, "type", "veth", "peer", "name", "host", "netns", NODE_A.name]) {
+        match ip(&[
+            "link",
+            "add",
+            &name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "host",
+            "netns",
+            NODE_A.name,
+        ]) {
             Err(error) if format!("{error:#}").contains("File exists") => {}
-            Err(error) => return Err(error).with_context(|| format!("the link {name} between host and lab cannot be made")),
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("the link {name} between host and lab cannot be made")
+                });
+            }
             Ok(()) => {
                 ip(&["addr", "add", &format!("{}/30", host_address(slot)), "dev", &name])?;
                 ip(&["link", "set", &name, "up"])?;
@@ -77,7 +100,8 @@ fn ip(arguments: &[&str]) -> Result<()> {
 fn batch(node: &str, lines: &[String]) -> Result<()> {
     let mut command = Command::new("ip");
     command.args(["-netns", node, "-batch", "-"]);
-    finish(command, Some(lines.join("\n"))).with_context(|| format!("the network of {node} cannot be set up"))
+    finish(command, Some(lines.join("\n")))
+        .with_context(|| format!("the network of {node} cannot be set up"))
 }
 
 /// Runs a short command to its end.
@@ -89,11 +113,18 @@ fn finish(mut command: Command, input: Option<String>) -> Result<()> {
         .spawn()
         .with_context(|| format!("{command:?} cannot be started"))?;
     if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
-        stdin.write_all(input.as_bytes()).with_context(|| format!("{command:?} does not read its input"))?;
+        stdin
+            .write_all(input.as_bytes())
+            .with_context(|| format!("{command:?} does not read its input"))?;
     }
-    let output = child.wait_with_output().with_context(|| format!("{command:?} cannot be awaited"))?;
+    let output =
+        child.wait_with_output().with_context(|| format!("{command:?} cannot be awaited"))?;
     if !output.status.success() {
-        bail!("{command:?}: {}: {}", output.status, last_lines(&String::from_utf8_lossy(&output.stderr), 5));
+        bail!(
+            "{command:?}: {}: {}",
+            output.status,
+            last_lines(&String::from_utf8_lossy(&output.stderr), 5)
+        );
     }
     Ok(())
 }

@@ -3,7 +3,10 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
 
 use super::daemons::write_json;
 use crate::cluster::config;
@@ -11,22 +14,33 @@ use crate::cluster::plan::{self, API_SERVICE, NODE_A, NODES};
 use crate::cluster::run_directory::RunDirectory;
 
 /// The names under which the API server is called, but for its addresses.
-const API_SERVER_NAMES: [&str; 4] = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
+const API_SERVER_NAMES: [&str; 4] =
+    ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
 
 /// Writes all keys and certificates, and a kubeconfig for each daemon.
 pub(super) fn create(run: &RunDirectory, slot: u8) -> Result<()> {
     fs::create_dir_all(run.pki("")).context("the folder for keys cannot be made")?;
     let key = KeyPair::generate().context("the cluster's CA key cannot be made")?;
-    let mut params = CertificateParams::new(Vec::new()).context("the cluster's CA cannot be made")?;
+    let mut params =
+        CertificateParams::new(Vec::new()).context("the cluster's CA cannot be made")?;
     params.distinguished_name = name("lab-ca", None);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     let certificate = params.self_signed(&key).context("the cluster's CA cannot be signed")?;
     write(run, "ca.crt", &certificate.pem())?;
     write(run, "ca.key", &key.serialize_pem())?;
     let ca = Issuer::new(params, key);
 
-    let addresses = ["127.0.0.1".to_owned(), NODE_A.address.to_string(), API_SERVICE.to_string(), plan::lab_address(slot).to_string()];
+    let addresses = [
+        "127.0.0.1".to_owned(),
+        NODE_A.address.to_string(),
+        API_SERVICE.to_string(),
+        plan::lab_address(slot).to_string(),
+    ];
     let names = API_SERVER_NAMES.iter().map(ToString::to_string).chain(addresses).collect();
     leaf(run, &ca, "apiserver", name("kube-apiserver", None), names)?;
     let clients = [
@@ -44,7 +58,8 @@ pub(super) fn create(run: &RunDirectory, slot: u8) -> Result<()> {
         leaf(run, &ca, node.name, subject, vec![node.name.to_owned(), node.address.to_string()])?;
         kubeconfig(run, node.name)?;
     }
-    let service_accounts = KeyPair::generate().context("the key for service accounts cannot be made")?;
+    let service_accounts =
+        KeyPair::generate().context("the key for service accounts cannot be made")?;
     write(run, "service-accounts.key", &service_accounts.serialize_pem())?;
     write(run, "service-accounts.pub", &service_accounts.public_key_pem())
 }
@@ -58,13 +73,23 @@ fn name(common_name: &str, organization: Option<&str>) -> DistinguishedName {
     name
 }
 
-fn leaf(run: &RunDirectory, ca: &Issuer<'_, KeyPair>, file: &str, subject: DistinguishedName, names: Vec<String>) -> Result<()> {
+fn leaf(
+    run: &RunDirectory,
+    ca: &Issuer<'_, KeyPair>,
+    file: &str,
+    subject: DistinguishedName,
+    names: Vec<String>,
+) -> Result<()> {
     let key = KeyPair::generate().with_context(|| format!("a key for {file} cannot be made"))?;
-    let mut params = CertificateParams::new(names).with_context(|| format!("a certificate for {file} cannot be made"))?;
+    let mut params = CertificateParams::new(names)
+        .with_context(|| format!("a certificate for {file} cannot be made"))?;
     params.distinguished_name = subject;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let certificate = params.signed_by(&key, ca).with_context(|| format!("the certificate for {file} cannot be signed"))?;
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params
+        .signed_by(&key, ca)
+        .with_context(|| format!("the certificate for {file} cannot be signed"))?;
     write(run, &format!("{file}.crt"), &certificate.pem())?;
     write(run, &format!("{file}.key"), &key.serialize_pem())
 }

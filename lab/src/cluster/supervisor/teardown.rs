@@ -51,7 +51,8 @@ fn kill_everybody() -> Result<()> {
 /// All processes of this pid namespace but its first.
 fn others() -> Result<Vec<Pid>> {
     let entries = fs::read_dir("/proc").context("/proc cannot be listed")?;
-    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let numbers =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     Ok(numbers.filter(|pid| *pid > 1).filter_map(Pid::from_raw).collect())
 }
 
@@ -68,8 +69,15 @@ fn unmount_below(directory: &Path) {
 
 /// The ids of the containers that the lab's containerds know.
 fn containers(run: &RunDirectory) -> BTreeSet<OsString> {
-    let folders = NODES.iter().map(|node| run.node(node).join("containerd/state/io.containerd.runtime.v2.task/k8s.io"));
-    folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten().map(|entry| entry.file_name()).collect()
+    let folders = NODES
+        .iter()
+        .map(|node| run.node(node).join("containerd/state/io.containerd.runtime.v2.task/k8s.io"));
+    folders
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect()
 }
 
 /// Removes the control groups of a lab whose processes are gone.
@@ -81,7 +89,8 @@ pub(in crate::cluster) fn remove_cgroups(run: &RunDirectory) {
 /// hierarchy, and removes it when it deletes the container. Those that were
 /// killed with the lab are left.
 fn remove_cgroups_of(containers: &BTreeSet<OsString>) {
-    let hierarchies = fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
+    let hierarchies =
+        fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
     for hierarchy in hierarchies.chain([PathBuf::from(CGROUPS)]) {
         let parent = hierarchy.join("k8s.io");
         for container in containers {
