@@ -166,9 +166,17 @@ mod tests {
         let end = run_it(&words(&["sh", "-c", &script]), Duration::from_secs(1));
         assert!(matches!(end, End::Failure(_, 137)), "{end:?}");
         let pid = std::fs::read_to_string(&marker).expect("the child's pid");
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        // Gone, or dead and not yet reaped by whoever adopted it.
-        assert!(state.is_err() || state.is_ok_and(|stat| stat.contains(") Z ")), "pid {pid}");
+        let is_alive = || {
+            // Gone, or dead and not yet reaped by whoever adopted it.
+            std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+                .is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        // The signal has been sent; the kernel may take a moment over it.
+        let gone = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            !is_alive()
+        });
+        assert!(gone, "process {pid} lives on");
         std::fs::remove_file(marker).expect("a clean end");
     }
 
