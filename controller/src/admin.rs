@@ -34,24 +34,24 @@ impl Admin {
     }
 }
 
-/// Ready where every watch is fresh: a hold that is answered from an old state should rather ask another
-/// replica.
+/// Ready where every watch has been read and none is broken for long: a hold that is answered from an
+/// old state should rather ask another replica.
 async fn readyz(State(admin): State<Admin>) -> Response {
     if admin.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n").into_response();
     }
     let now = Instant::now();
-    let stale: Vec<String> = admin.index.with(|index| {
+    let unready: Vec<String> = admin.index.with(|index| {
         Kind::ALL
             .into_iter()
-            .filter_map(|kind| Some((kind, index.health(kind).stale(now)?)))
+            .filter_map(|kind| Some((kind, index.health(kind).unready(now)?)))
             .map(|(kind, why)| format!("the watch of {} {why}\n", kind.as_str()))
             .collect()
     });
-    if stale.is_empty() {
+    if unready.is_empty() {
         "ok\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, stale.concat()).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, unready.concat()).into_response()
     }
 }
 

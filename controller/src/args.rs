@@ -32,7 +32,8 @@ pub struct Args {
     /// The webhook's certificates.
     #[command(flatten)]
     pub certificates: CertificateArgs,
-    /// What is logged: a tracing filter, for example `info` or `lameduck_controller=debug`.
-    #[arg(long, env = "LAMEDUCK_LOG", default_value = "info")]
+    /// What is logged: a tracing filter, for example `info` or `lameduck_controller=debug`. The client's
+    /// own messages are off: each failure is logged where it is dealt with.
+    #[arg(long, env = "LAMEDUCK_LOG", default_value = "info,kube_client=off")]
     pub log: String,
 }

@@ -53,7 +53,7 @@ impl Leadership {
         self.started.elapsed()
     }
 
-    fn hold_until(&self, until: Duration) {
+    pub(crate) fn hold_until(&self, until: Duration) {
         let was_held = self.is_held();
         let millis = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
         self.valid_until_millis.store(millis, Ordering::Release);
@@ -63,7 +63,7 @@ impl Leadership {
         }
     }
 
-    fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.valid_until_millis.store(0, Ordering::Release);
     }
 }

@@ -23,6 +23,8 @@ pub mod pods;
 pub mod run;
 pub mod serve;
 pub mod slim;
+#[cfg(test)]
+mod testing;
 mod text;
 pub mod unprotected;
 pub mod watch;

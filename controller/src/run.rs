@@ -1,6 +1,7 @@
 //! Puts the parts together, and takes them apart in order.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -101,6 +102,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         leadership,
         events: events.clone(),
         metrics: metrics.clone(),
+        clock: Arc::new(jiff::Timestamp::now),
     };
     let engine_task = tokio::spawn(engine.run(stop.clone()));
     let holds = Holds::new(

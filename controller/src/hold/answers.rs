@@ -39,6 +39,7 @@ impl Holds {
             if is_final(&answer) {
                 // The kubelet may know of a deletion before our watch does. Nothing but a fresh read
                 // lets a container go.
+                self.may_call(uid)?;
                 if self.is_terminating(key, uid).await? {
                     continue;
                 }

@@ -10,6 +10,7 @@ mod reports;
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use lameduck_core::drain::{Answer, HoldState};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -36,6 +38,14 @@ use crate::text::chain;
 const WAITING_MAX: usize = 10_000;
 /// The longest that one poll may wait, in seconds.
 const WAIT_SECONDS_MAX: u64 = 20;
+/// What one pod may make us ask or tell the API server: per second, and at once. A container that is
+/// restarted asks once; a pod of ten containers reports ten times.
+const PER_POD_PER_SECOND: NonZeroU32 = NonZeroU32::new(2).unwrap();
+const PER_POD_AT_ONCE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// Pods whose rate is remembered before those that have been quiet are forgotten.
+const RATES_MAX: usize = 4096;
+/// Refusals that are logged per second: anybody in the cluster can cause one.
+const REFUSALS_LOGGED_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
 /// Confirming reads at once, for answers that let a container go.
 const CONFIRMATIONS_AT_ONCE: usize = 32;
 /// Reports on their way to the API server at once.
@@ -53,6 +63,8 @@ pub struct Holds {
     waiting: Arc<Semaphore>,
     confirmations: Arc<Semaphore>,
     reports: Arc<Semaphore>,
+    rates: Arc<DefaultKeyedRateLimiter<Box<str>>>,
+    refusals: Arc<DefaultDirectRateLimiter>,
     tasks: TaskTracker,
     accept_node_addresses: bool,
     stop: CancellationToken,
@@ -83,6 +95,10 @@ impl Holds {
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             confirmations: Arc::new(Semaphore::new(CONFIRMATIONS_AT_ONCE)),
             reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
+            rates: Arc::new(RateLimiter::keyed(
+                Quota::per_second(PER_POD_PER_SECOND).allow_burst(PER_POD_AT_ONCE),
+            )),
+            refusals: Arc::new(RateLimiter::direct(Quota::per_second(REFUSALS_LOGGED_PER_SECOND))),
             tasks: TaskTracker::new(),
             accept_node_addresses,
             stop,
@@ -102,6 +118,16 @@ impl Holds {
     pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// Whether this pod may cause one more call to the API server. It has shown by now that it is the
+    /// pod: nobody else spends its share.
+    fn may_call(&self, uid: &str) -> Result<(), Refusal> {
+        if self.rates.len() > RATES_MAX {
+            self.rates.retain_recent();
+            self.rates.shrink_to_fit();
+        }
+        self.rates.check_key(&uid.into()).map_err(|_| Refusal::TooMany)
     }
 
     /// The pod, where `peer` may ask about it.
@@ -128,7 +154,7 @@ enum Refusal {
     UnknownPod,
     #[error("a pod may ask only about itself: address or UID is not that pod's")]
     NotThePod,
-    #[error("too many holds wait already")]
+    #[error("too many requests, of this pod or of all")]
     TooMany,
     #[error("the pod could not be read from the API server")]
     NotConfirmed,
@@ -239,15 +265,17 @@ impl Holds {
     fn refuse(&self, key: &PodKey, uid: &str, peer: IpAddr, refusal: Refusal) -> Response {
         let status = refusal.status();
         self.metrics.hold_request(status.as_u16());
-        warn!(
-            namespace = &*key.namespace,
-            pod = &*key.name,
-            uid,
-            %peer,
-            status = status.as_u16(),
-            error = %chain(&refusal),
-            "A hold was not answered."
-        );
+        if self.refusals.check().is_ok() {
+            warn!(
+                namespace = &*key.namespace,
+                pod = &*key.name,
+                uid,
+                %peer,
+                status = status.as_u16(),
+                error = %chain(&refusal),
+                "A hold was not answered."
+            );
+        }
         let mut response = (status, refusal.to_string()).into_response();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         response

@@ -29,6 +29,7 @@ impl Holds {
         body: &[u8],
     ) -> Result<(), Refusal> {
         let pod = self.own_pod(key, &ask.uid, peer)?;
+        self.may_call(&ask.uid)?;
         let report: Report = serde_json::from_slice(body).map_err(|_| Refusal::BadReport)?;
         let container: String = ask
             .container

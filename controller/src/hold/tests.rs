@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Method, Request, Response, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::IntoResponse;
 use http_body_util::BodyExt;
-use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -22,74 +20,43 @@ use crate::events;
 use crate::index::Kind;
 use crate::leader::Leadership;
 use crate::slim;
+use crate::testing::{self, Call, FakeApi, Fault, deleted};
 
 const POD_IP: &str = "10.0.0.7";
 
 /// The pod of every test, as the API server would say it.
-fn pod(deleted: bool, traffic_off: Option<&str>) -> Value {
-    let conditions = traffic_off.map(|status| {
-        json!({
+fn pod(is_deleted: bool, traffic_off: Option<&str>) -> Value {
+    let mut pod = testing::pod("web-0");
+    pod["metadata"]["uid"] = json!("u-0");
+    if let Some(status) = traffic_off {
+        pod["status"]["conditions"] = json!([{
             "type": "lameduck.dev/TrafficOff", "status": status, "reason": "EndpointsNotReady",
             "message": "the evidence", "lastTransitionTime": "2026-01-01T00:00:00Z",
-        })
-    });
-    let mut pod = json!({
-        "metadata": {
-            "namespace": "shop", "name": "web-0", "uid": "u-0", "resourceVersion": "5",
-            "labels": { "lameduck.dev/policy": "default" },
-            "annotations": { "lameduck.dev/injected": "0.1.0" },
-            "finalizers": ["lameduck.dev/drain"],
-        },
-        "spec": { "nodeName": "n" },
-        "status": {
-            "phase": "Running", "podIPs": [{ "ip": POD_IP }], "hostIPs": [{ "ip": "10.9.9.9" }],
-            "conditions": conditions.into_iter().collect::<Vec<_>>(),
-            "containerStatuses": [{ "state": { "running": {} } }],
-        },
-    });
-    if deleted {
-        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(940);
-        pod["metadata"]["deletionTimestamp"] = json!(format!("{soon:.0}"));
-        pod["metadata"]["deletionGracePeriodSeconds"] = json!(940);
+        }]);
     }
-    pod
+    if is_deleted { deleted(pod, jiff::Timestamp::now()) } else { pod }
 }
 
 fn slim_pod(pod: Value) -> slim::Pod {
     serde_json::from_value(pod).unwrap()
 }
 
-/// A request that reached the API server.
-type Call = (Method, String, Value);
-
 struct Scene {
     index: SharedIndex,
     holds: Holds,
     stop: CancellationToken,
-    calls: mpsc::UnboundedReceiver<Call>,
+    api: FakeApi,
 }
 
 impl Scene {
-    /// An endpoint in front of an API server that answers each request with `live`, or is silent.
+    /// An endpoint in front of an API server that has `live`, or is silent.
     fn new(live: Option<Value>) -> Self {
-        let (called, calls) = mpsc::unbounded_channel();
-        let live = Arc::new(live);
-        let server = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let (called, live) = (called.clone(), Arc::clone(&live));
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-                drop(called.send((head.method, head.uri.to_string(), body)));
-                match &*live {
-                    Some(live) => Ok::<_, std::convert::Infallible>(Response::new(
-                        kube::client::Body::from(live.to_string().into_bytes()),
-                    )),
-                    None => std::future::pending().await,
-                }
-            }
-        });
-        let client = Client::new(server, "default");
+        let api = FakeApi::default();
+        match live {
+            Some(live) => api.put_pod(live),
+            None => api.faults(|_| Some(Fault::Silent)),
+        }
+        let client = api.client();
         let index = SharedIndex::default();
         index.with(|index| {
             for kind in Kind::ALL {
@@ -102,7 +69,7 @@ impl Scene {
             events::start(client.clone(), metrics.clone(), "me".into(), CancellationToken::new());
         let pods = Pods::new(client);
         let holds = Holds::new(index.clone(), pods, events, metrics, false, stop.clone());
-        Self { index, holds, stop, calls }
+        Self { index, holds, stop, api }
     }
 
     fn with_pod(live: Option<Value>, pod: Value) -> Self {
@@ -128,16 +95,11 @@ impl Scene {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
-
-    /// What reached the API server so far.
-    fn calls(&mut self) -> Vec<Call> {
-        std::iter::from_fn(|| self.calls.try_recv().ok()).collect()
-    }
 }
 
 #[tokio::test]
 async fn a_held_pod_hears_its_state_and_its_deadline() {
-    let mut scene = Scene::with_pod(None, pod(true, None));
+    let scene = Scene::with_pod(None, pod(true, None));
     let (status, body) = scene.get(POD_IP, "uid=u-0&container=web&wait=0").await;
     assert_eq!(status, StatusCode::OK);
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -151,7 +113,7 @@ async fn a_held_pod_hears_its_state_and_its_deadline() {
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(body["state"], "TrafficOff");
     assert_eq!(body["message"], "the evidence");
-    assert_eq!(scene.calls(), [], "answers come from the index");
+    assert_eq!(scene.api.calls(), [], "answers come from the index");
 }
 
 #[tokio::test]
@@ -185,11 +147,11 @@ async fn before_the_first_list_nobody_is_answered() {
 
 #[tokio::test]
 async fn a_restart_is_let_go_only_by_a_fresh_read() {
-    let mut scene = Scene::with_pod(Some(pod(false, None)), pod(false, None));
+    let scene = Scene::with_pod(Some(pod(false, None)), pod(false, None));
     let (status, body) = scene.get(POD_IP, "uid=u-0&wait=20").await;
     assert_eq!(status, StatusCode::OK);
     assert!(body.contains("\"NotTerminating\"") && body.contains("\"deadlineSeconds\":null"));
-    assert_eq!(scene.calls().len(), 1);
+    assert_eq!(scene.api.calls().len(), 1);
 }
 
 #[tokio::test]
@@ -277,12 +239,12 @@ fn report(body: &str) -> Request<Body> {
 #[tokio::test]
 async fn a_report_becomes_a_condition() {
     let live = pod(true, Some("True"));
-    let mut scene = Scene::with_pod(Some(live.clone()), live);
+    let scene = Scene::with_pod(Some(live.clone()), live);
     let body = r#"{"outcome":"DeadlineExceeded","trafficMillis":3000,"connectionsLeft":2}"#;
     assert_eq!(scene.send(POD_IP, report(body)).await.0, StatusCode::ACCEPTED);
     scene.holds.finish().await;
-    let calls = scene.calls();
-    let [(method, path, body)] = calls.as_slice() else { panic!("{calls:?}") };
+    let calls = scene.api.calls();
+    let [Call { method, uri: path, body }] = calls.as_slice() else { panic!("{calls:?}") };
     assert_eq!(*method, Method::PATCH);
     assert!(path.starts_with("/api/v1/namespaces/shop/pods/web-0/status?"), "{path}");
     assert_eq!(body["metadata"], json!({ "uid": "u-0" }), "another pod of that name gets nothing");
@@ -297,16 +259,16 @@ async fn a_report_becomes_a_condition() {
 
 #[tokio::test]
 async fn a_report_that_drained_nothing_writes_nothing() {
-    let mut scene = Scene::with_pod(Some(pod(false, None)), pod(false, None));
+    let scene = Scene::with_pod(Some(pod(false, None)), pod(false, None));
     let drained = r#"{"outcome":"ConnectionsClosed"}"#;
     assert_eq!(scene.send(POD_IP, report(drained)).await.0, StatusCode::ACCEPTED);
     scene.holds.finish().await;
-    assert_eq!(scene.calls(), [], "the pod is not being deleted");
+    assert_eq!(scene.api.calls(), [], "the pod is not being deleted");
 }
 
 #[tokio::test]
 async fn a_bad_report_is_refused() {
-    let mut scene = Scene::with_pod(None, pod(true, None));
+    let scene = Scene::with_pod(None, pod(true, None));
     let long =
         format!(r#"{{"outcome":"TrafficOff","message":"{}"}}"#, "x".repeat(REPORT_BYTES_MAX));
     let table = [
@@ -319,5 +281,5 @@ async fn a_bad_report_is_refused() {
     for (peer, body, expected) in table {
         assert_eq!(scene.send(peer, report(body)).await.0, expected, "{peer} {body:.40}");
     }
-    assert_eq!(scene.calls(), []);
+    assert_eq!(scene.api.calls(), []);
 }

@@ -50,11 +50,15 @@ impl Kind {
 /// 60 s and sends a bookmark before: this is half a minute more.
 pub const SILENCE_MAX: Duration = Duration::from_secs(90);
 
+/// How long a watch may be broken before its replica is not ready any more. Less than the
+/// `unreachableSeconds` of any sensible policy.
+pub const BROKEN_MAX: Duration = Duration::from_secs(20);
+
 /// Health of one watch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Health {
     synced: bool,
-    broken: bool,
+    broken_since: Option<Instant>,
     alive_at: Option<Instant>,
 }
 
@@ -71,12 +75,23 @@ impl Health {
         if !self.synced {
             return Some("has not been read completely yet");
         }
-        if self.broken {
+        if self.broken_since.is_some() {
             return Some("is broken and being resumed");
         }
         match self.alive_at {
             Some(at) if now.saturating_duration_since(at) <= SILENCE_MAX => None,
             _ => Some("has been silent for too long"),
+        }
+    }
+
+    /// Why holds should rather ask another replica, or None. Later than [`Self::stale`]: an API server
+    /// that is replaced breaks every watch of every replica for a moment.
+    #[must_use]
+    pub fn unready(&self, now: Instant) -> Option<&'static str> {
+        let since = self.broken_since.map(|since| now.saturating_duration_since(since));
+        match since {
+            Some(since) if since <= BROKEN_MAX && self.synced => None,
+            _ => self.stale(now),
         }
     }
 
@@ -88,12 +103,12 @@ impl Health {
 
     /// An event, a bookmark, or an orderly end.
     pub(super) const fn alive(&mut self, now: Instant) {
-        self.broken = false;
+        self.broken_since = None;
         self.alive_at = Some(now);
     }
 
     /// An error.
-    pub(super) const fn broken(&mut self) {
-        self.broken = true;
+    pub(super) fn broken(&mut self, now: Instant) {
+        self.broken_since.get_or_insert(now);
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use endpoints::entries_about;
-pub use health::{Health, Kind, SILENCE_MAX};
+pub use health::{BROKEN_MAX, Health, Kind, SILENCE_MAX};
 pub use pod::{Pod, PodKey};
 
 use crate::slim;
@@ -316,8 +316,8 @@ impl Index {
     }
 
     /// A watch has failed.
-    pub fn watch_broken(&mut self, kind: Kind) {
-        self.health.entry(kind).or_default().broken();
+    pub fn watch_broken(&mut self, kind: Kind, now: Instant) {
+        self.health.entry(kind).or_default().broken(now);
         self.touch_all();
     }
 

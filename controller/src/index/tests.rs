@@ -257,7 +257,10 @@ async fn a_silent_or_broken_watch_is_stale_and_its_return_is_looked_at() {
     dirty(&mut index);
     let stale = |index: &Index| index.facts(&key("web-0"), Instant::now()).unwrap().1.stale;
     assert_eq!(stale(&index), None);
-    index.watch_broken(Kind::Services);
+    index.watch_broken(Kind::Services, Instant::now());
+    assert_eq!(index.health(Kind::Services).unready(Instant::now()), None);
+    let later = Instant::now() + BROKEN_MAX + Duration::from_secs(1);
+    assert!(index.health(Kind::Services).unready(later).is_some());
     assert_eq!(stale(&index).unwrap(), "the watch of services is broken and being resumed");
     assert_eq!(dirty(&mut index), ["web-0"]);
     index.watch_alive(Kind::Services, Instant::now());

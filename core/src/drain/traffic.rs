@@ -220,7 +220,8 @@ fn settle(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Traffic 
         if published { "terminating (published though not ready)" } else { "not ready" },
         text::clock(since),
     );
-    if now < due {
+    // Without a time to settle there is nothing to round up to.
+    if settle_seconds > 0 && now < due {
         return Traffic::Settling {
             since,
             message: format!(

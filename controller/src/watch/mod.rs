@@ -8,6 +8,9 @@
 //!       ^--- 410 Gone ---'        any other error: broken until the next answer, with backoff
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ use kube::core::WatchEvent;
 use kube::core::params::{ListParams, WatchParams};
 use kube::{Client, Error};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -75,7 +79,7 @@ pub async fn run<T: Watched>(
         match step {
             Ok(()) => backoff = BACKOFF.0,
             Err(error) => {
-                watch.index.with(|index| index.watch_broken(T::KIND));
+                watch.index.with(|index| index.watch_broken(T::KIND, Instant::now()));
                 watch.metrics.watch_error(T::KIND);
                 warn!(
                     kind = T::KIND.as_str(),
@@ -102,6 +106,12 @@ enum WatchError {
     Build(#[from] kube::core::request::Error),
     #[error("no answer within {0:?}")]
     Silent(Duration),
+}
+
+/// What an event does to the index.
+enum Change<T: Watched> {
+    Apply(T),
+    Delete(T),
 }
 
 struct Watch<T> {
@@ -157,7 +167,7 @@ impl<T: Watched> Watch<T> {
                 .items
                 .unwrap_or_default()
                 .into_iter()
-                .filter_map(|object| self.readable(&object))
+                .filter_map(|object| self.readable(serde_json::from_str(object.get())))
                 .collect();
             self.index.with(|index| {
                 for object in objects {
@@ -179,8 +189,8 @@ impl<T: Watched> Watch<T> {
     }
 
     /// The object, or None where it cannot be read: the others still count.
-    fn readable(&self, object: &RawValue) -> Option<T> {
-        serde_json::from_str(object.get())
+    fn readable(&self, object: Result<T, serde_json::Error>) -> Option<T> {
+        object
             .inspect_err(|error| {
                 self.metrics.watch_error(T::KIND);
                 warn!(kind = T::KIND.as_str(), %error, "An object cannot be read and is left out.");
@@ -201,44 +211,50 @@ impl<T: Watched> Watch<T> {
         } else {
             request.watch(&params, version)?
         };
-        let open = timeout(WATCH_SILENCE_MAX, self.client.request_events::<T>(get));
-        let events = open.await.map_err(|_| WatchError::Silent(WATCH_SILENCE_MAX))??;
+        // Parsed in two steps: one object that cannot be read does not end the watch of the others.
+        let open = self.client.request_events::<Value>(get);
+        let events = timeout(WATCH_SILENCE_MAX, open)
+            .await
+            .map_err(|_| WatchError::Silent(WATCH_SILENCE_MAX))??;
         let mut events = std::pin::pin!(events);
         loop {
             let next = timeout(WATCH_SILENCE_MAX, events.next()).await;
             let event = match next.map_err(|_| WatchError::Silent(WATCH_SILENCE_MAX))? {
                 None => None,
                 Some(Ok(event)) => Some(event),
-                // One object that cannot be read does not end the watch of the others.
-                Some(Err(Error::SerdeError(error))) => {
-                    self.metrics.watch_error(T::KIND);
-                    warn!(kind = T::KIND.as_str(), %error, "An object cannot be read and is left out.");
-                    continue;
-                }
                 Some(Err(error)) => return Err(error.into()),
             };
             let ended = event.is_none();
-            self.index.with(|index| -> Result<(), WatchError> {
+            let change = match event {
+                None => None,
+                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    self.readable(serde_json::from_value(object)).map(Change::Apply)
+                }
+                Some(WatchEvent::Deleted(object)) => {
+                    self.readable(serde_json::from_value(object)).map(Change::Delete)
+                }
+                Some(WatchEvent::Bookmark(bookmark)) => {
+                    *version = bookmark.metadata.resource_version;
+                    None
+                }
+                Some(WatchEvent::Error(status)) => {
+                    return Err(WatchError::Request(Error::Api(status)));
+                }
+            };
+            self.index.with(|index| {
                 index.watch_alive(T::KIND, Instant::now());
-                match event {
+                match change {
                     None => {}
-                    Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    Some(Change::Apply(object)) => {
                         version.clone_from(&object.meta().resource_version);
                         object.apply(index);
                     }
-                    Some(WatchEvent::Deleted(object)) => {
+                    Some(Change::Delete(object)) => {
                         version.clone_from(&object.meta().resource_version);
                         object.delete(index);
                     }
-                    Some(WatchEvent::Bookmark(bookmark)) => {
-                        *version = bookmark.metadata.resource_version;
-                    }
-                    Some(WatchEvent::Error(status)) => {
-                        return Err(WatchError::Request(Error::Api(status)));
-                    }
                 }
-                Ok(())
-            })?;
+            });
             if ended {
                 return Ok(());
             }

@@ -7,30 +7,32 @@
 //! ```
 //! One pod has at most one write on its way. A pod whose writes fail waits alone.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod queue;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
-use lameduck_core::drain::{
-    Condition, Decision, EndpointFacts, EventText, Finalizer, RemoveReason, Traffic, decide,
-};
-use lameduck_core::names::CONDITION_TRAFFIC_OFF;
+use lameduck_core::drain::{Decision, EndpointFacts, Finalizer, RemoveReason, Traffic, decide};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::time::{DelayQueue, delay_queue};
-use tracing::{info, warn};
+
+use queue::{Failure, Queue};
+use writes::{Job, Write};
 
 use crate::events::Events;
 use crate::index::{Index, Pod, PodKey, SharedIndex};
 use crate::leader::Leadership;
-use crate::metrics::{Metrics, Phase};
+use crate::metrics::Metrics;
 use crate::pods::{CallError, Pods};
-use crate::text::chain;
 
 /// Writes on their way at once. The API server answers in some 5 ms: far above the rate below.
 const WRITES_AT_ONCE: usize = 32;
@@ -56,70 +58,16 @@ pub struct Engine {
     pub events: Events,
     /// Metrics.
     pub metrics: Metrics,
+    /// The wall clock.
+    pub clock: Clock,
 }
+
+/// Tells the wall clock's time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Engine")
-    }
-}
-
-/// What is to be written for one pod, and what was known when that was decided.
-struct Job {
-    key: PodKey,
-    pod: Pod,
-    known_services: Vec<Arc<str>>,
-    write: Write,
-}
-
-enum Write {
-    Condition { condition: Condition, event: Option<EventText>, turns_off: bool },
-    Finalizer { at: usize, reason: RemoveReason, event: Option<EventText> },
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<PodKey>,
-    queued: HashSet<PodKey>,
-    due: DelayQueue<PodKey>,
-    due_keys: HashMap<PodKey, delay_queue::Key>,
-    busy: HashMap<Id, PodKey>,
-    busy_keys: HashSet<PodKey>,
-    /// Changed while busy.
-    again: HashSet<PodKey>,
-    failures: HashMap<PodKey, Failure>,
-}
-
-struct Failure {
-    backoff: Duration,
-    not_before: Instant,
-    /// A change of the pod is worth a try at once.
-    outdated: bool,
-}
-
-impl Queue {
-    fn push(&mut self, key: PodKey) {
-        if self.busy_keys.contains(&key) {
-            self.again.insert(key);
-        } else if self.queued.insert(key.clone()) {
-            self.waiting.push_back(key);
-        }
-    }
-
-    fn pop(&mut self) -> Option<PodKey> {
-        let key = self.waiting.pop_front()?;
-        self.queued.remove(&key);
-        if let Some(due) = self.due_keys.remove(&key) {
-            self.due.remove(&due);
-        }
-        Some(key)
-    }
-
-    fn wait_for(&mut self, key: PodKey, wait: Duration) {
-        let due = self.due.insert(key.clone(), wait);
-        if let Some(former) = self.due_keys.insert(key, due) {
-            self.due.remove(&former);
-        }
     }
 }
 
@@ -138,8 +86,7 @@ impl Engine {
                 if let Some(job) = self.look(&mut queue, &key) {
                     let write = self.clone().carry_out(job, Arc::clone(&limit));
                     let id = writes.spawn(write).id();
-                    queue.busy.insert(id, key.clone());
-                    queue.busy_keys.insert(key);
+                    queue.begin(id, key);
                 }
             }
             tokio::select! {
@@ -188,7 +135,7 @@ impl Engine {
             queue.failures.remove(key);
             return None;
         };
-        let now = Timestamp::now();
+        let now = (self.clock)();
         let decision = decide(&facts, &endpoints, now);
         let next_check = decision.next_check;
         let Some(write) = next_write(&pod, decision) else {
@@ -205,9 +152,7 @@ impl Engine {
 
     /// A write ended: look again, now or later.
     fn ended(&self, queue: &mut Queue, id: Id, result: Result<(), Option<CallError>>) {
-        let Some(key) = queue.busy.remove(&id) else { return };
-        queue.busy_keys.remove(&key);
-        let changed = queue.again.remove(&key);
+        let Some((key, changed)) = queue.end(id) else { return };
         match result {
             Ok(()) => {
                 queue.failures.remove(&key);
@@ -228,126 +173,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    async fn carry_out(
-        self,
-        job: Job,
-        limit: Arc<DefaultDirectRateLimiter>,
-    ) -> Result<(), CallError> {
-        limit.until_ready().await;
-        let began = Instant::now();
-        let call = match &job.write {
-            Write::Condition { .. } => "traffic_off_condition",
-            Write::Finalizer { .. } => "finalizer",
-        };
-        let Job { key, pod, known_services, write } = job;
-        let result = match write {
-            Write::Condition { condition, event, turns_off } => {
-                self.write_condition(&key, &pod, &known_services, condition, event, turns_off).await
-            }
-            Write::Finalizer { at, reason, event } => {
-                self.remove_finalizer(&key, &pod, at, reason, event).await
-            }
-        };
-        let label = result.as_ref().map_or_else(CallError::label, |()| "ok");
-        self.metrics.call(call, label, began.elapsed());
-        if let Err(error) = &result {
-            warn!(
-                namespace = &*key.namespace,
-                pod = &*key.name,
-                uid = &*pod.uid,
-                call,
-                error = %chain(error),
-                "A write did not succeed; the pod is looked at again."
-            );
-        }
-        result
-    }
-
-    async fn write_condition(
-        &self,
-        key: &PodKey,
-        pod: &Pod,
-        known_services: &[Arc<str>],
-        condition: Condition,
-        event: Option<EventText>,
-        turns_off: bool,
-    ) -> Result<(), CallError> {
-        if turns_off {
-            // The application gets its SIGTERM after this: the cache alone is not enough.
-            let known: Vec<&str> = known_services.iter().map(|name| &**name).collect();
-            self.pods.confirm_off(key, pod, &known).await?;
-        }
-        if !self.leadership.is_held() {
-            return Err(CallError::NotLeading);
-        }
-        let version = Some(&*pod.version);
-        let written =
-            self.pods.write_condition(key, &pod.uid, version, CONDITION_TRAFFIC_OFF, &condition);
-        let written = match written.await {
-            // The object is gone, and with it everything there was to say about it.
-            Err(error) if error.status() == Some(404) => return Ok(()),
-            other => other?,
-        };
-        self.index.with(|index| index.apply_known_pod(written));
-        info!(
-            namespace = &*key.namespace,
-            pod = &*key.name,
-            uid = &*pod.uid,
-            status = condition.status.as_str(),
-            reason = &*condition.reason,
-            message = &*condition.message,
-            "Condition TrafficOff written."
-        );
-        if turns_off && let Some(deletion) = &pod.deletion {
-            self.metrics.drain_phase(Phase::Traffic, since(deletion.requested_at));
-        }
-        if let Some(event) = event {
-            self.events.send(key, &pod.uid, event);
-        }
-        Ok(())
-    }
-
-    async fn remove_finalizer(
-        &self,
-        key: &PodKey,
-        pod: &Pod,
-        at: usize,
-        reason: RemoveReason,
-        event: Option<EventText>,
-    ) -> Result<(), CallError> {
-        if !self.leadership.is_held() {
-            return Err(CallError::NotLeading);
-        }
-        match self.pods.remove_finalizer(key, &pod.uid, at).await {
-            Ok(()) => {}
-            Err(error) if error.status() == Some(404) => {}
-            Err(error) if error.status() == Some(422) => {
-                // Another finalizer came or went, or the pod is another one: see what is there.
-                if let Some(pod) = self.pods.get(key).await? {
-                    self.index.with(|index| index.apply_known_pod(pod));
-                }
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        }
-        self.index.with(|index| index.finalizer_removed(key, &pod.uid));
-        info!(
-            namespace = &*key.namespace,
-            pod = &*key.name,
-            uid = &*pod.uid,
-            reason = reason.as_str(),
-            "Finalizer taken off."
-        );
-        self.metrics.released(reason.as_str());
-        if let Some(deletion) = &pod.deletion {
-            self.metrics.drain_phase(Phase::Total, since(deletion.requested_at));
-        }
-        if let Some(event) = event {
-            self.events.send(key, &pod.uid, event);
-        }
-        Ok(())
     }
 }
 
@@ -375,9 +200,4 @@ fn names(endpoints: &EndpointFacts) -> Vec<Arc<str>> {
     let listing = endpoints.entries.iter().map(|entry| &entry.service);
     let names: HashSet<&Arc<str>> = selecting.chain(listing).collect();
     names.into_iter().cloned().collect()
-}
-
-/// Time since then; zero where the clocks disagree.
-fn since(at: Timestamp) -> Duration {
-    Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()
 }

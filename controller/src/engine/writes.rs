@@ -1,0 +1,162 @@
+//! The two writes of a drain: the condition that lets a hold go on, and the finalizer's end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::DefaultDirectRateLimiter;
+use jiff::Timestamp;
+use lameduck_core::drain::{Condition, EventText, RemoveReason};
+use lameduck_core::names::CONDITION_TRAFFIC_OFF;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Engine;
+use crate::index::{Pod, PodKey};
+use crate::metrics::Phase;
+use crate::pods::CallError;
+use crate::text::chain;
+
+/// What is to be written for one pod, and what was known when that was decided.
+pub(super) struct Job {
+    pub(super) key: PodKey,
+    pub(super) pod: Pod,
+    /// Services that are known to have to do with the pod, `namespace/name`.
+    pub(super) known_services: Vec<Arc<str>>,
+    pub(super) write: Write,
+}
+
+/// One write.
+pub(super) enum Write {
+    /// The `TrafficOff` condition.
+    Condition { condition: Condition, event: Option<EventText>, turns_off: bool },
+    /// The finalizer's end.
+    Finalizer { at: usize, reason: RemoveReason, event: Option<EventText> },
+}
+
+impl Engine {
+    /// Carries one write out, where this replica still leads by then.
+    pub(super) async fn carry_out(
+        self,
+        job: Job,
+        limit: Arc<DefaultDirectRateLimiter>,
+    ) -> Result<(), CallError> {
+        limit.until_ready().await;
+        let began = Instant::now();
+        let call = match &job.write {
+            Write::Condition { .. } => "traffic_off_condition",
+            Write::Finalizer { .. } => "finalizer",
+        };
+        let Job { key, pod, known_services, write } = job;
+        let result = match write {
+            Write::Condition { condition, event, turns_off } => {
+                self.write_condition(&key, &pod, &known_services, condition, event, turns_off).await
+            }
+            Write::Finalizer { at, reason, event } => {
+                self.remove_finalizer(&key, &pod, at, reason, event).await
+            }
+        };
+        let label = result.as_ref().map_or_else(CallError::label, |()| "ok");
+        self.metrics.call(call, label, began.elapsed());
+        if let Err(error) = &result {
+            warn!(
+                namespace = &*key.namespace,
+                pod = &*key.name,
+                uid = &*pod.uid,
+                call,
+                error = %chain(error),
+                "A write did not succeed; the pod is looked at again."
+            );
+        }
+        result
+    }
+
+    async fn write_condition(
+        &self,
+        key: &PodKey,
+        pod: &Pod,
+        known_services: &[Arc<str>],
+        condition: Condition,
+        event: Option<EventText>,
+        turns_off: bool,
+    ) -> Result<(), CallError> {
+        if turns_off {
+            // The application gets its SIGTERM after this: the cache alone is not enough.
+            let known: Vec<&str> = known_services.iter().map(|name| &**name).collect();
+            self.pods.confirm_off(key, pod, &known).await?;
+        }
+        if !self.leadership.is_held() {
+            return Err(CallError::NotLeading);
+        }
+        let version = Some(&*pod.version);
+        let written =
+            self.pods.write_condition(key, &pod.uid, version, CONDITION_TRAFFIC_OFF, &condition);
+        let written = match written.await {
+            // The object is gone, and with it everything there was to say about it.
+            Err(error) if error.status() == Some(404) => return Ok(()),
+            other => other?,
+        };
+        self.index.with(|index| index.apply_known_pod(written));
+        info!(
+            namespace = &*key.namespace,
+            pod = &*key.name,
+            uid = &*pod.uid,
+            status = condition.status.as_str(),
+            reason = &*condition.reason,
+            message = &*condition.message,
+            "Condition TrafficOff written."
+        );
+        if turns_off && let Some(deletion) = &pod.deletion {
+            self.metrics.drain_phase(Phase::Traffic, self.since(deletion.requested_at));
+        }
+        if let Some(event) = event {
+            self.events.send(key, &pod.uid, event);
+        }
+        Ok(())
+    }
+
+    async fn remove_finalizer(
+        &self,
+        key: &PodKey,
+        pod: &Pod,
+        at: usize,
+        reason: RemoveReason,
+        event: Option<EventText>,
+    ) -> Result<(), CallError> {
+        if !self.leadership.is_held() {
+            return Err(CallError::NotLeading);
+        }
+        match self.pods.remove_finalizer(key, &pod.uid, at).await {
+            Ok(()) => {}
+            Err(error) if error.status() == Some(404) => {}
+            Err(error) if error.status() == Some(422) => {
+                // Another finalizer came or went, or the pod is another one: see what is there.
+                if let Some(pod) = self.pods.get(key).await? {
+                    self.index.with(|index| index.apply_known_pod(pod));
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+        self.index.with(|index| index.finalizer_removed(key, &pod.uid));
+        info!(
+            namespace = &*key.namespace,
+            pod = &*key.name,
+            uid = &*pod.uid,
+            reason = reason.as_str(),
+            "Finalizer taken off."
+        );
+        self.metrics.released(reason.as_str());
+        if let Some(deletion) = &pod.deletion {
+            self.metrics.drain_phase(Phase::Total, self.since(deletion.requested_at));
+        }
+        if let Some(event) = event {
+            self.events.send(key, &pod.uid, event);
+        }
+        Ok(())
+    }
+
+    /// Time since then; zero where the clocks disagree.
+    fn since(&self, at: Timestamp) -> Duration {
+        Duration::try_from((self.clock)().duration_since(at)).unwrap_or_default()
+    }
+}
