@@ -45,6 +45,8 @@ pub enum Reason {
     ServingCertificateRenewalDue,
     /// The next CA is trusted everywhere: the serving certificate moves to it.
     ServingCertificateMoves,
+    /// A CA was lost from its Secret, but is published: it stays trusted for the overlap.
+    PublishedCaKept,
     /// A CA that no longer signs begins its overlap.
     PreviousCaRetired,
     /// The overlap of the CAs that no longer sign is over, or they have ended.
@@ -109,6 +111,12 @@ pub(crate) fn plan(now: Timestamp, facts: &Facts, settings: &Settings) -> Plan {
     let current_problem = problem(&facts.current, now);
     let has_next = !matches!(facts.next, Slot::Missing);
 
+    if let Some(previous) = lost_but_published(facts, now) {
+        let step = Step::SetPrevious { previous, since: now };
+        let message = "a CA that API servers trust is not in its Secret any more; \
+                       it stays trusted for the overlap, for what may hang on it";
+        return act(step, Reason::PublishedCaKept, message.to_owned());
+    }
     if has_next && let Some(why) = problem(&facts.next, now) {
         // Its certificate may be the one that the served certificate hangs on.
         let previous = retire(facts, now, facts.next.present());
@@ -202,11 +210,7 @@ pub(crate) fn plan(now: Timestamp, facts: &Facts, settings: &Settings) -> Plan {
 /// A new CA where there is none that can sign. While the served certificate is good it comes in as
 /// the next CA, with all the waits of a rotation; else at once.
 fn issue_ca(now: Timestamp, facts: &Facts, why: &str) -> Plan {
-    // What API servers trust now stays trusted for the overlap: replicas may serve what hangs on it.
-    let mut previous = retire(facts, now, facts.current.present());
-    for anchor in facts.bundles.iter().flatten().flatten() {
-        keep(&mut previous, anchor, now);
-    }
+    let previous = retire(facts, now, facts.current.present());
     let served = usable_leaf(facts, now, &previous).is_ok();
     let role = if served { Signer::Next } else { Signer::Current };
     let first = matches!(facts.current, Slot::Missing) && previous.is_empty();
@@ -351,6 +355,24 @@ fn trusted(facts: &Facts, now: Timestamp) -> Vec<Anchor> {
         }
     }
     trusted
+}
+
+/// The previous CAs with those that the Secret has lost but that API servers still trust; `None`
+/// where nothing is lost. Replicas may serve what hangs on one of them.
+fn lost_but_published(facts: &Facts, now: Timestamp) -> Option<Vec<Anchor>> {
+    let damaged = facts.current.present().is_none() || matches!(facts.next, Slot::Broken(_));
+    if !damaged {
+        return None;
+    }
+    let known = trusted(facts, now);
+    let mut previous = retire(facts, now, None);
+    for anchor in facts.bundles.iter().flatten().flatten() {
+        if !known.contains(anchor) {
+            keep(&mut previous, anchor, now);
+        }
+    }
+    (previous.len() > facts.previous.iter().filter(|anchor| !anchor.has_ended(now)).count())
+        .then_some(previous)
 }
 
 /// The previous CAs, with one more.

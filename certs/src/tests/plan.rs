@@ -113,10 +113,12 @@ fn what_is_broken_is_replaced_with_its_reason() {
     use Reason::{CaBundleOutdated, CaUnusable, NextCaPublished, ServingCertificateUnusable};
     // The served certificate is good: a CA that cannot sign is replaced by a whole rotation.
     let gentle = vec![CaUnusable, CaBundleOutdated, NextCaPublished];
+    // Without a certificate in the Secret the one that is published is kept as a previous one.
+    let lost = [vec![Reason::PublishedCaKept], gentle.clone()].concat();
     let leaf = vec![ServingCertificateUnusable];
     type Break = fn(&mut World);
     let cases: [(&str, Break, Vec<Reason>, &str); 9] = [
-        ("no CA Secret", |w| w.ca = None, gentle.clone(), "there is none"),
+        ("no CA Secret", |w| w.ca = None, lost.clone(), "not in its Secret"),
         (
             "CA key gone",
             |w| drop(w.ca.as_mut().unwrap().remove(CURRENT_KEY)),
@@ -132,8 +134,8 @@ fn what_is_broken_is_replaced_with_its_reason() {
         (
             "CA cert no PEM",
             |w| set(&mut w.ca, CURRENT_CERT, b"x"),
-            gentle,
-            "certificate cannot be read",
+            lost.clone(),
+            "not in its Secret",
         ),
         (
             "a serving certificate as CA",
@@ -145,8 +147,8 @@ fn what_is_broken_is_replaced_with_its_reason() {
                 set(&mut w.ca, CURRENT_CERT, &cert);
                 set(&mut w.ca, CURRENT_KEY, &key);
             },
-            vec![CaUnusable, CaBundleOutdated, NextCaPublished],
-            "not the certificate of a CA",
+            lost,
+            "not in its Secret",
         ),
         (
             "no serving Secret",

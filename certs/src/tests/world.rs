@@ -30,11 +30,13 @@ pub(super) fn settings() -> Settings {
 }
 
 /// A version of something, and since when it is the stored one.
+#[derive(Clone)]
 struct Version<T> {
     since: Timestamp,
     value: T,
 }
 
+#[derive(Clone)]
 pub(super) struct World {
     pub(super) settings: Settings,
     pub(super) now: Timestamp,
