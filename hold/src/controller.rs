@@ -82,8 +82,8 @@ impl Controller {
         Self { targets, identity, container, resolver, last_good: None }
     }
 
-    /// Asks until one answers. Takes at most the poll's own wait and some seconds for each target. The
-    /// text is the controller's message for people.
+    /// Asks the one that answered last, or else all of them until one answers. The text is the
+    /// controller's message for people.
     ///
     /// # Errors
     /// No controller could be asked, or none gave an answer that can be used.
@@ -98,6 +98,13 @@ impl Controller {
             let response = response.map_err(|error| error.to_string())?;
             read(&response)
         };
+        if let Some(address) = self.last_good.take() {
+            // A failure may have taken the whole wait already, so it is told at once. The next question
+            // looks everybody up anew, and wants no wait.
+            let answer = ask_one(address).map_err(|error| Error(format!("{address}: {error}")))?;
+            self.last_good = Some(address);
+            return Ok(answer);
+        }
         let mut errors = String::new();
         let mut fail = |address: &dyn fmt::Display, error: &dyn fmt::Display| {
             if !errors.is_empty() {
@@ -105,15 +112,6 @@ impl Controller {
             }
             errors.push_str(&format!("{address}: {error}"));
         };
-        if let Some(address) = self.last_good.take() {
-            match ask_one(address) {
-                Ok(answer) => {
-                    self.last_good = Some(address);
-                    return Ok(answer);
-                }
-                Err(error) => fail(&address, &error),
-            }
-        }
         for target in &self.targets {
             let addresses = match self.addresses(target) {
                 Ok(addresses) => addresses,
