@@ -67,6 +67,20 @@ pub async fn controller(progress: &Progress) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Builds the webhook's program alone.
+///
+/// # Errors
+/// It does not compile.
+pub async fn webhook(progress: &Progress) -> Result<PathBuf> {
+    let mut step = progress.step("building the webhook");
+    let program = build(&["--release", "--package", "lameduck-webhook"], None, &mut step)
+        .await?
+        .pop()
+        .context("cargo built no webhook")?;
+    step.done("");
+    Ok(program)
+}
+
 /// Builds the hold's program alone.
 ///
 /// # Errors
