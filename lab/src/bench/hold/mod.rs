@@ -6,6 +6,7 @@
 
 mod controller;
 mod namespace;
+mod pod_start;
 
 use std::fs;
 use std::net::TcpStream;
@@ -15,9 +16,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use self::namespace::Namespace;
+use self::pod_start::Starts;
 use super::Figure;
 use crate::images::product;
 use crate::progress::Progress;
@@ -31,11 +33,13 @@ pub struct Options {
     pub seconds: u64,
     /// Ends that are measured; the slowest counts.
     pub ends: usize,
+    /// Pods that are started with a hold, and as many without.
+    pub pods: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { connections: 10_000, seconds: 20, ends: 5 }
+        Self { connections: 10_000, seconds: 20, ends: 5, pods: 10 }
     }
 }
 
@@ -45,6 +49,7 @@ const SIZE_MIB: f64 = 1.5;
 const MEMORY_MIB: f64 = 2.0;
 const END_SECONDS: f64 = 1.0;
 const CORE_PERCENT: f64 = 1.0;
+const START_SECONDS: f64 = 1.5;
 
 /// Port of the application that is held, and of the "other" connections.
 const SERVING: u16 = 8080;
@@ -61,15 +66,44 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// of connections.
 pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
     let binary = product::hold(progress).await?;
+    let mut figures = in_a_namespace(binary, options, progress).await?;
+    let pods = options.pods;
+    let Starts { without, with } = pod_start::measure(pods, progress).await?;
+    figures.extend([
+        Figure::for_information(
+            format!("start of a pod without a hold, median of {pods}"),
+            without.as_secs_f64(),
+            "s",
+        ),
+        Figure::for_information(
+            format!("start of a pod with a hold, median of {pods}"),
+            with.as_secs_f64(),
+            "s",
+        ),
+        Figure::at_most(
+            "added start time",
+            with.as_secs_f64() - without.as_secs_f64(),
+            START_SECONDS,
+            "s",
+        ),
+    ]);
+    Ok(figures)
+}
+
+/// Measures on a thread of its own, because it gets a network namespace of its own.
+async fn in_a_namespace(
+    binary: PathBuf,
+    options: Options,
+    progress: &Progress,
+) -> Result<Vec<Figure>> {
     let mut step = progress.step("measuring the hold");
     let (sender, result) = oneshot::channel();
-    // A thread of its own, because it gets a network namespace of its own. It ends with the process.
-    let (messages, mut said) = tokio::sync::mpsc::unbounded_channel::<String>();
+    let (messages, mut said) = mpsc::unbounded_channel::<String>();
     thread::Builder::new()
         .name("bench hold".to_owned())
         .spawn(move || {
-            let say = |text: &str| drop(messages.send(text.to_owned()));
             // Nobody listens any more where the bench was interrupted.
+            let say = |text: &str| drop(messages.send(text.to_owned()));
             drop(sender.send(measure(&binary, options, &say)));
         })
         .context("no thread to measure in")?;
@@ -82,7 +116,7 @@ pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
 }
 
 fn measure(binary: &Path, options: Options, say: &dyn Fn(&str)) -> Result<Vec<Figure>> {
-    let Options { connections, seconds, ends } = options;
+    let Options { connections, seconds, ends, .. } = options;
     let size = fs::metadata(binary).context("the hold that was built is not there")?.len();
     let mut figures =
         vec![Figure::at_most("size of the binary", size as f64 / MIB, SIZE_MIB, "MiB")];
