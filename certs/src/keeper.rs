@@ -22,8 +22,6 @@ use crate::settings::{
 /// The longest time between two looks. A Secret that somebody deleted or broke is mended after so
 /// long; a look is three GETs.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// The wait after an error.
-const RETRY: Duration = Duration::from_secs(5);
 /// Most steps of one look. A first installation takes three, a rotation never more than four at
 /// once; more than this is two writers against each other.
 const MAX_STEPS: usize = 12;
@@ -130,21 +128,6 @@ impl Keeper {
             configurations: Api::all(client),
             settings,
         })
-    }
-
-    /// Looks and keeps, again and again, for as long as the future is polled. `may_write` is asked
-    /// before each write (is the lease still ours?); `report` hears the outcome of every look.
-    /// Drop the future when leadership ends.
-    pub async fn run(
-        &self,
-        may_write: impl Fn() -> bool,
-        mut report: impl FnMut(&Result<Kept, KeeperError>),
-    ) {
-        loop {
-            let kept = self.keep(Timestamp::now(), &may_write).await;
-            report(&kept);
-            tokio::time::sleep(kept.map_or(RETRY, |kept| kept.next_look_after)).await;
-        }
     }
 
     /// One look at `now`: does every step that is due, and says when to look again.

@@ -10,19 +10,14 @@
 //!
 //! The controller, while it leads:
 //! ```no_run
-//! # async fn run(client: kube::Client) -> Result<(), lameduck_certs::SettingsError> {
+//! # async fn look(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
 //! # let lease_is_ours = || true;
 //! let keeper = lameduck_certs::Keeper::new(client, lameduck_certs::Settings::default())?;
-//! keeper
-//!     .run(lease_is_ours, |look| match look {
-//!         Ok(kept) => {
-//!             for done in &kept.done {
-//!                 println!("{}: {}", done.reason, done.message); // an Event
-//!             }
-//!         }
-//!         Err(error) => eprintln!("{error}"),
-//!     })
-//!     .await; // never ends by itself: drop it when leadership ends
+//! let kept = keeper.keep(jiff::Timestamp::now(), lease_is_ours).await?; // on an error: try again
+//! for done in &kept.done {
+//!     println!("{}: {}", done.reason, done.message); // the keeper has logged it too
+//! }
+//! tokio::time::sleep(kept.next_look_after).await; // then look again
 //! # Ok(()) }
 //! ```
 //!

@@ -96,7 +96,7 @@ fn play(world: &mut World, round: &Round) -> Result<Vec<Reason>, String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 40, ..ProptestConfig::default() })]
 
     /// Ten weeks and three rotations: no handshake fails, whoever dies when.
     #[test]
