@@ -116,7 +116,7 @@ impl Image {
                     append_folder(&mut layer, path, 0o1777)?;
                 }
                 Entry::Text(text) => {
-                    append_file(&mut layer, &relative(path), 0o644, text.as_bytes())?
+                    append_file(&mut layer, &relative(path), 0o644, text.as_bytes())?;
                 }
                 Entry::Copy(source) => {
                     let contents = std::fs::read(source).with_context(|| {
