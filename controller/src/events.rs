@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Error};
 use lameduck_core::drain::{EventKind, EventText};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -24,6 +24,9 @@ const QUEUE_EVENTS: usize = 2048;
 const EVENTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(25).unwrap();
 /// The longest that one event may take.
 const SEND_MAX: Duration = Duration::from_secs(5);
+/// Tries to send an event, and the time between two of them.
+const TRIES: u32 = 3;
+const TRY_PAUSE: Duration = Duration::from_secs(1);
 /// Time to send what is queued when the process ends.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 
@@ -121,11 +124,23 @@ async fn send(
         action: "Drain".into(),
         secondary: None,
     };
-    let sent = timeout(SEND_MAX, recorder.publish(&event, &reference)).await;
-    let error = match sent {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => chain(&error),
-        Err(_) => format!("no answer within {SEND_MAX:?}"),
+    let mut tries = 1;
+    let error = loop {
+        let sent = timeout(SEND_MAX, recorder.publish(&event, &reference)).await;
+        let error = match sent {
+            Ok(Ok(())) => return,
+            // Refused, for example in a namespace that is being deleted: it would be again.
+            Ok(Err(Error::Api(status))) if status.code < 500 && status.code != 429 => {
+                break status.message;
+            }
+            Ok(Err(error)) => chain(&error),
+            Err(_) => format!("no answer within {SEND_MAX:?}"),
+        };
+        if tries == TRIES {
+            break error;
+        }
+        tries += 1;
+        sleep(TRY_PAUSE).await;
     };
     metrics.event_dropped();
     warn!(

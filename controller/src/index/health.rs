@@ -72,16 +72,23 @@ impl Health {
     /// Why the watch's content cannot be relied on, or None where it can.
     #[must_use]
     pub fn stale(&self, now: Instant) -> Option<&'static str> {
+        self.stale_for(now).map(|(why, _)| why)
+    }
+
+    /// The same, and for how long that has been so.
+    #[must_use]
+    pub fn stale_for(&self, now: Instant) -> Option<(&'static str, Duration)> {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let broken = self.broken_since.map(since);
         if !self.synced {
-            return Some("has not been read completely yet");
+            return Some(("has not been read completely yet", broken.unwrap_or_default()));
         }
-        if self.broken_since.is_some() {
-            return Some("is broken and being resumed");
+        if let Some(broken) = broken {
+            return Some(("is broken and being resumed", broken));
         }
-        match self.alive_at {
-            Some(at) if now.saturating_duration_since(at) <= SILENCE_MAX => None,
-            _ => Some("has been silent for too long"),
-        }
+        let silent = self.alive_at.map(since).unwrap_or_default();
+        let longer = silent.checked_sub(SILENCE_MAX).filter(|longer| !longer.is_zero());
+        longer.map(|longer| ("has been silent for too long", longer))
     }
 
     /// Why holds should rather ask another replica, or None. Later than [`Self::stale`]: an API server

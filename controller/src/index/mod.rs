@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use lameduck_core::drain::{EndpointFacts, NodeState, PodFacts, SelectingService};
+use lameduck_core::drain::{EndpointFacts, NodeState, PodFacts, SelectingService, Stale};
 use lameduck_core::names::POLICY_LABEL;
 use lameduck_core::policy::Policy;
 use tokio::sync::Notify;
@@ -393,10 +393,13 @@ impl Index {
     }
 
     fn endpoint_facts(&self, key: &PodKey, pod: &Pod, now: Instant) -> EndpointFacts {
-        let stale = [Kind::Services, Kind::EndpointSlices].into_iter().find_map(|kind| {
-            let why = self.health(kind).stale(now)?;
-            Some(format!("the watch of {} {why}", kind.as_str()))
-        });
+        let stale = [Kind::Services, Kind::EndpointSlices]
+            .into_iter()
+            .filter_map(|kind| {
+                let (why, lasts) = self.health(kind).stale_for(now)?;
+                Some(Stale { why: format!("the watch of {} {why}", kind.as_str()), lasts })
+            })
+            .max_by_key(|stale| stale.lasts);
         EndpointFacts {
             services: self
                 .services

@@ -255,7 +255,10 @@ async fn a_silent_or_broken_watch_is_stale_and_its_return_is_looked_at() {
     let mut index = index();
     index.apply_pod(pod("web-0", deleted(940)));
     dirty(&mut index);
-    let stale = |index: &Index| index.facts(&key("web-0"), Instant::now()).unwrap().1.stale;
+    let stale = |index: &Index| {
+        let (_, endpoints) = index.facts(&key("web-0"), Instant::now())?;
+        endpoints.stale.map(|stale| stale.why)
+    };
     assert_eq!(stale(&index), None);
     index.watch_broken(Kind::Services, Instant::now());
     assert_eq!(index.health(Kind::Services).unready(Instant::now()), None);

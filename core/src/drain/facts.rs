@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -177,5 +178,14 @@ pub struct EndpointFacts {
     /// Entries of EndpointSlices about the pod.
     pub entries: Vec<Endpoint>,
     /// Why the two lists cannot be relied on; None where both watches are fresh.
-    pub stale: Option<String>,
+    pub stale: Option<Stale>,
+}
+
+/// Why what is known cannot be relied on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// For a person: `the watch of services is broken and being resumed`.
+    pub why: String,
+    /// For how long that has been so.
+    pub lasts: Duration,
 }

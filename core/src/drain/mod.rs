@@ -29,7 +29,7 @@ use jiff::Timestamp;
 pub use answer::{Answer, AnswerReason, HoldState, answer, hold_deadline};
 pub use facts::{
     Condition, ConditionStatus, Containers, Deletion, Endpoint, EndpointFacts, NodeState, PodFacts,
-    SelectingService,
+    SelectingService, Stale,
 };
 pub use finalizer::{Finalizer, KeepReason, RemoveReason};
 pub use reason::{EventKind, EventReason, EventText};

@@ -1,6 +1,7 @@
 //! Tests of drains: a table of the states that matter, and properties over all of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -45,6 +46,12 @@ fn endpoints(entries: Vec<Endpoint>) -> EndpointFacts {
         entries,
         stale: None,
     }
+}
+
+/// A watch that has been broken for so many seconds.
+fn stale(seconds: u64) -> Option<Stale> {
+    let why = "the watch of services is broken".to_owned();
+    Some(Stale { why, lasts: Duration::from_secs(seconds) })
 }
 
 fn condition(status: ConditionStatus, reason: &str, since: i64) -> Condition {
@@ -142,13 +149,21 @@ fn unready_endpoints_that_are_published_do_not_hold_for_ever() {
 fn a_stale_watch_is_unknown_and_takes_settling_back() {
     let settling = condition(ConditionStatus::False, "Settling", 1);
     let pod = PodFacts { traffic_off: Some(settling), ..pod() };
-    let stale = EndpointFacts {
-        stale: Some("the watch of services is broken".into()),
-        ..endpoints(vec![])
-    };
-    let decision = decide(&pod, &stale, at(60));
+    let facts = EndpointFacts { stale: stale(60), ..endpoints(vec![]) };
+    let decision = decide(&pod, &facts, at(60));
     let condition = decision.condition.unwrap();
     assert_eq!((condition.status, &*condition.reason), (ConditionStatus::Unknown, "WatchNotFresh"));
+}
+
+#[test]
+fn a_watch_that_is_back_soon_changes_no_condition_and_brings_nothing_off() {
+    let settling = condition(ConditionStatus::False, "Settling", 1);
+    let pod = PodFacts { traffic_off: Some(settling), ..pod() };
+    let facts = EndpointFacts { stale: stale(2), ..endpoints(vec![]) };
+    let decision = decide(&pod, &facts, at(60));
+    assert_eq!(decision.condition, None);
+    assert!(!decision.traffic.is_off());
+    assert_eq!(decision.next_check, Some(at(63)));
 }
 
 #[test]
@@ -158,8 +173,8 @@ fn off_is_final_whatever_the_watches_say_later() {
         containers: Containers::Ended,
         ..pod()
     };
-    let stale = EndpointFacts { stale: Some("gone".into()), ..endpoints(vec![entry(true, false)]) };
-    let decision = decide(&pod, &stale, at(6));
+    let facts = EndpointFacts { stale: stale(60), ..endpoints(vec![entry(true, false)]) };
+    let decision = decide(&pod, &facts, at(6));
     assert!(decision.traffic.is_recorded());
     assert_eq!(decision.condition, None);
     assert_eq!(decision.finalizer, Finalizer::Remove(RemoveReason::Ended));
@@ -340,7 +355,7 @@ prop_compose! {
     fn any_endpoints()(
         selected in any::<bool>(),
         entries in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..4),
-        stale in proptest::option::of(Just("the watch of services is broken".to_owned())),
+        stale in prop_oneof![Just(None), (0_u64..10).prop_map(stale)],
     ) -> EndpointFacts {
         let mut facts = endpoints(entries.into_iter().map(|(r, t)| entry(r, t)).collect());
         if !selected {
@@ -398,7 +413,7 @@ proptest! {
     /// when to look: only following `next_check`, without any event, gets there.
     #[test]
     fn following_the_clock_always_lets_go(pod in any_pod(), facts in any_endpoints()) {
-        let mut pod = pod;
+        let (mut pod, mut facts) = (pod, facts);
         let mut now = at(0);
         for _ in 0..12 {
             let decision = decide(&pod, &facts, now);
@@ -409,6 +424,9 @@ proptest! {
             match decide(&pod, &facts, now).next_check {
                 Some(next) => {
                     prop_assert!(next > now);
+                    if let Some(stale) = &mut facts.stale {
+                        stale.lasts += Duration::try_from(next.duration_since(now)).unwrap();
+                    }
                     now = next;
                 }
                 None => prop_assert!(

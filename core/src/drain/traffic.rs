@@ -6,11 +6,18 @@
 //! ```
 //! Off is final: the hold hears it, and the application gets its SIGTERM.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::facts::{Condition, ConditionStatus, Endpoint, EndpointFacts, PodFacts, later};
+use super::facts::{Condition, ConditionStatus, Endpoint, EndpointFacts, PodFacts, Stale, later};
 use super::reason::{EventReason, EventText};
 use super::text;
+
+/// A watch that breaks and is back sooner than this changes no condition: an API server that is replaced
+/// breaks every watch for a moment, and a thousand pods would be written twice. Nothing gets nearer to
+/// off meanwhile.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
 
 /// Reason of the `TrafficOff` condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +76,8 @@ pub enum Traffic {
     Unknown {
         /// Why.
         message: String,
+        /// When it becomes worth saying, where it is not yet.
+        say_at: Option<Timestamp>,
     },
 }
 
@@ -103,7 +112,7 @@ impl Traffic {
             Self::On { message }
             | Self::Settling { message, .. }
             | Self::Off { message, .. }
-            | Self::Unknown { message } => message,
+            | Self::Unknown { message, .. } => message,
         }
     }
 
@@ -111,7 +120,9 @@ impl Traffic {
     pub(super) fn condition(&self, pod: &PodFacts, now: Timestamp) -> Option<Condition> {
         let status = match self {
             Self::On { .. } | Self::Settling { .. } => ConditionStatus::False,
-            Self::Off { recorded: true, .. } => return None,
+            Self::Off { recorded: true, .. } | Self::Unknown { say_at: Some(_), .. } => {
+                return None;
+            }
             Self::Off { .. } => ConditionStatus::True,
             Self::Unknown { .. } => ConditionStatus::Unknown,
         };
@@ -149,6 +160,7 @@ impl Traffic {
             Self::Settling { since, .. } => {
                 Some(later(*since, pod.policy.traffic_off.settle_seconds))
             }
+            Self::Unknown { say_at, .. } => *say_at,
             _ => None,
         }
     }
@@ -176,11 +188,13 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
         };
         return Traffic::Off { reason, message: recorded.message.to_string(), recorded: true };
     }
-    if let Some(why) = &endpoints.stale {
+    if let Some(Stale { why, lasts }) = &endpoints.stale {
+        let brief = UNKNOWN_AFTER.saturating_sub(*lasts);
         return Traffic::Unknown {
             message: format!(
                 "it cannot be said whether traffic is off: {why}; the hold goes on until it can"
             ),
+            say_at: (!brief.is_zero()).then(|| now.checked_add(brief).unwrap_or(now)),
         };
     }
     if entries_off(&endpoints.entries).is_err() {
