@@ -105,6 +105,8 @@ enum Part {
     Controller,
     /// Size, memory, share of a core and time to end of the hold
     Hold,
+    /// Reviews per second, latency, time of a decision and memory of the webhook
+    Webhook,
 }
 
 /// Runs the command line of this process to its end.
@@ -205,6 +207,7 @@ async fn bench(part: Part, json: bool, progress: &Progress) -> Result<ExitCode> 
             bench::controller::run(bench::controller::Options::default(), progress).await?
         }
         Part::Hold => bench::hold::run(bench::hold::Options::default(), progress).await?,
+        Part::Webhook => bench::webhook::run(bench::webhook::Options::default(), progress).await?,
     };
     if json {
         println!("{}", serde_json::to_string_pretty(&figures)?);

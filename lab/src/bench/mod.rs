@@ -2,11 +2,13 @@
 //!
 //! * [`controller`]: the controller's memory, and how soon a finalizer goes.
 //! * [`hold`]: the hold's size, memory, share of a core, and how soon it ends.
+//! * [`webhook`]: the webhook's reviews per second, latency, time of a decision, and memory.
 //!
 //! A bench prints a table, and its process fails where a budget is missed.
 
 pub mod controller;
 pub mod hold;
+pub mod webhook;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -34,6 +36,18 @@ impl Figure {
             measured: shown(measured),
             budget: format!("<= {}", shown(budget)),
             pass: measured <= budget,
+        }
+    }
+
+    /// A figure that must be at least `budget`, both in `unit`.
+    #[must_use]
+    pub fn at_least(what: impl Into<String>, measured: f64, budget: f64, unit: &str) -> Self {
+        let shown = |value: f64| format!("{} {unit}", significant(value));
+        Self {
+            what: what.into(),
+            measured: shown(measured),
+            budget: format!(">= {}", shown(budget)),
+            pass: measured >= budget,
         }
     }
 
@@ -88,6 +102,8 @@ mod tests {
         let missed = Figure::at_most("a", 1.01, 1.0, "s");
         assert!(!missed.pass);
         assert_eq!((missed.measured.as_str(), missed.budget.as_str()), ("1.01 s", "<= 1 s"));
+        assert!(Figure::at_least("a", 1.0, 1.0, "/s").pass);
+        assert!(!Figure::at_least("a", 0.99, 1.0, "/s").pass);
         assert!(table(&[missed]).to_string().contains("MISSED"));
     }
 
