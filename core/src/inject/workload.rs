@@ -199,8 +199,8 @@ pub fn plan_workload(
             }
             if old.is_some() && copy.is_some() && !label.is_copy && is_enforced {
                 warnings.push(format!(
-                    "{subject}: its pod template gets the label {POLICY_LABEL}: a new revision that \
-                     replaces its pods; those that run now have no hold"
+                    "{subject}: its pod template gets the label {POLICY_LABEL}: a new revision, so its \
+                     pods are replaced now"
                 ));
             }
             if is_enforced {

@@ -299,8 +299,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_answered(text in "\\PC{0,200}") {
-        // Not a property of JSON: of the views, which must not panic on whatever comes in.
-        let _ = serde_json::from_str::<Pod<'_>>(&text);
+    fn a_damaged_pod_never_panics(pod in any_pod(), at in any::<proptest::sample::Index>(), with in "\\PC{0,3}") {
+        let mut text: Vec<char> = pod.to_string().chars().collect();
+        let at = at.index(text.len());
+        text.splice(at..=at, with.chars());
+        let text: String = text.into_iter().collect();
+        if let Ok(view) = serde_json::from_str::<Pod<'_>>(&text) {
+            in_shop(&Policy::default(), Some("default"), |context| plan_pod(&view, context));
+        }
     }
 }
