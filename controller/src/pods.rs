@@ -1,6 +1,7 @@
-//! Reads and writes of pods, and the reads that confirm a verdict. One call each, bounded in time.
+//! Calls to the API server about pods and what sends to them, each bounded in time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,19 +9,21 @@ use jiff::tz::TimeZone;
 use kube::api::{GetParams, ListParams, Patch, PatchParams};
 use kube::core::Request;
 use kube::{Client, Error};
-use lameduck_core::drain::{Condition, Endpoint, entries_off};
+use lameduck_core::drain::Condition;
 use lameduck_core::names::FINALIZER;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::index::{Pod, PodKey, entries_about};
+use crate::index::PodKey;
 use crate::slim::{self, List};
 
 /// The longest that one call may take.
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// Objects per page of a confirming read.
+/// Objects per page.
 const PAGE_OBJECTS: u32 = 250;
+/// EndpointSlices per page: a full one has 40 KB.
+const PAGE_SLICES: u32 = 50;
 /// Name of the field manager of our patches.
 const MANAGER: &str = "lameduck-controller";
 
@@ -42,6 +45,9 @@ pub enum CallError {
     /// The fresh read says that other Services select the pod than was known.
     #[error("a fresh read says that Service {0} selects the pod, which was not known yet")]
     NewService(String),
+    /// A read that several pods shared did not succeed.
+    #[error(transparent)]
+    Shared(Arc<CallError>),
     /// This replica stopped leading before the write.
     #[error("this replica does not lead any more")]
     NotLeading,
@@ -53,6 +59,7 @@ impl CallError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Request(Error::Api(status)) => Some(status.code),
+            Self::Shared(shared) => shared.status(),
             _ => None,
         }
     }
@@ -79,6 +86,7 @@ impl CallError {
             Self::Build(_) => "invalid",
             Self::Silent => "silent",
             Self::StillSending(_) | Self::NewService(_) => "not_confirmed",
+            Self::Shared(shared) => shared.label(),
             Self::NotLeading => "not_leading",
         }
     }
@@ -166,55 +174,29 @@ impl Pods {
         self.call::<slim::Pod>(request).await.map(drop)
     }
 
-    /// Reads the pod's Services and EndpointSlices from storage, and says whether they agree that
-    /// nothing sends to it any more. `known` is what the watches say.
+    /// The Services of a namespace, from storage.
     ///
     /// # Errors
-    /// [`CallError::StillSending`], [`CallError::NewService`], or no answer.
-    pub async fn confirm_off(
+    /// No answer.
+    pub async fn services(&self, namespace: &str) -> Result<Vec<slim::Service>, CallError> {
+        let mut services = Vec::new();
+        let request = path(namespace, "services");
+        self.pages(&request, PAGE_OBJECTS, None, |service| services.push(service)).await?;
+        Ok(services)
+    }
+
+    /// Hands the EndpointSlices of a namespace that a label selector matches to `see`, from storage.
+    ///
+    /// # Errors
+    /// No answer, for any page.
+    pub async fn slices(
         &self,
-        key: &PodKey,
-        pod: &Pod,
-        known: &[&str],
+        namespace: &str,
+        selector: Option<String>,
+        see: impl FnMut(slim::EndpointSlice),
     ) -> Result<(), CallError> {
-        let services: Vec<slim::Service> = self.list(&key.namespace, "services", None).await?;
-        let selecting = services.iter().filter(|service| selects(service, pod));
-        for service in selecting {
-            let name = &service.metadata.name;
-            let full = format!("{}/{name}", key.namespace);
-            if !known.contains(&full.as_str()) {
-                return Err(CallError::NewService(full));
-            }
-        }
-        // Slices of the Services that have to do with the pod. A slice need not have a Service: where one
-        // of the names is none, or there is none, the whole namespace is read.
-        let names: Vec<&str> =
-            known.iter().filter_map(|name| name.split_once('/')).map(|(_, name)| name).collect();
-        let is_service =
-            |name: &&str| services.iter().any(|service| service.metadata.name == **name);
-        let selector = (!names.is_empty() && names.iter().all(is_service))
-            .then(|| format!("kubernetes.io/service-name in ({})", names.join(",")));
-        let slices = self.slices(&key.namespace, selector).await?;
-        let entries: Vec<Endpoint> = entries_about(&slices, key, pod);
-        entries_off(&entries).map_err(|service| CallError::StillSending(service.to_owned()))
-    }
-
-    async fn slices(
-        &self,
-        namespace: &str,
-        selector: Option<String>,
-    ) -> Result<Vec<slim::EndpointSlice>, CallError> {
         let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
-        self.pages(&Request::new(path), selector).await
-    }
-
-    async fn list<T: DeserializeOwned>(
-        &self,
-        namespace: &str,
-        plural: &str,
-        selector: Option<String>,
-    ) -> Result<Vec<T>, CallError> {
-        self.pages(&path(namespace, plural), selector).await
+        self.pages(&Request::new(path), PAGE_SLICES, selector, see).await
     }
 
     /// Hands every pod of a namespace that a label selector matches to `see`, page by page.
@@ -225,40 +207,29 @@ impl Pods {
         &self,
         namespace: &str,
         selector: &str,
-        mut see: impl FnMut(slim::Pod),
+        see: impl FnMut(slim::Pod),
     ) -> Result<(), CallError> {
-        let mut params = ListParams {
-            label_selector: Some(selector.to_owned()),
-            limit: Some(PAGE_OBJECTS),
-            ..ListParams::default()
-        };
         let request = path(namespace, "pods");
-        loop {
-            let page: List<slim::Pod> = self.call(request.list(&params)?).await?;
-            page.items.unwrap_or_default().into_iter().for_each(&mut see);
-            if page.metadata.continue_.is_empty() {
-                return Ok(());
-            }
-            params.continue_token = Some(page.metadata.continue_);
-        }
+        self.pages(&request, PAGE_OBJECTS, Some(selector.to_owned()), see).await
     }
 
     async fn pages<T: DeserializeOwned>(
         &self,
         request: &Request,
+        page_objects: u32,
         selector: Option<String>,
-    ) -> Result<Vec<T>, CallError> {
+        mut see: impl FnMut(T),
+    ) -> Result<(), CallError> {
         let mut params = ListParams {
             label_selector: selector,
-            limit: Some(PAGE_OBJECTS),
+            limit: Some(page_objects),
             ..ListParams::default()
         };
-        let mut objects = Vec::new();
         loop {
             let page: List<T> = self.call(request.list(&params)?).await?;
-            objects.extend(page.items.unwrap_or_default());
+            page.items.unwrap_or_default().into_iter().for_each(&mut see);
             if page.metadata.continue_.is_empty() {
-                return Ok(objects);
+                return Ok(());
             }
             params.continue_token = Some(page.metadata.continue_);
         }
@@ -271,16 +242,6 @@ impl Pods {
         let answer = timeout(CALL_MAX, self.client.request::<T>(request));
         Ok(answer.await.map_err(|_| CallError::Silent)??)
     }
-}
-
-fn selects(service: &slim::Service, pod: &Pod) -> bool {
-    let selector: Vec<_> = service
-        .spec
-        .selector
-        .iter()
-        .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
-        .collect();
-    service.spec.type_ != "ExternalName" && pod.matches(&selector)
 }
 
 fn path(namespace: &str, plural: &str) -> Request {

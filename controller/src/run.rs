@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::admin::Admin;
 use crate::args::Args;
 use crate::certificates;
+use crate::confirm::Confirm;
 use crate::default_policy;
 use crate::engine::Engine;
 use crate::events;
@@ -99,6 +100,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let engine = Engine {
         index: index.clone(),
         pods: pods.clone(),
+        confirm: Confirm::new(pods.clone()),
         leadership,
         events: events.clone(),
         metrics: metrics.clone(),

@@ -94,6 +94,11 @@ impl FakeApi {
         std::mem::take(&mut self.0.lock().unwrap().calls)
     }
 
+    /// Number of calls that arrived since the last look.
+    pub(crate) fn calls_len(&self) -> usize {
+        self.0.lock().unwrap().calls.len()
+    }
+
     /// The same in short.
     pub(crate) fn short_calls(&self) -> Vec<String> {
         self.calls().iter().map(Call::short).collect()

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use queue::{Failure, Queue};
 use writes::{Job, Write};
 
+use crate::confirm::Confirm;
 use crate::events::Events;
 use crate::index::{Index, Pod, PodKey, SharedIndex};
 use crate::leader::Leadership;
@@ -52,6 +53,8 @@ pub struct Engine {
     pub index: SharedIndex,
     /// Calls.
     pub pods: Pods,
+    /// Fresh reads.
+    pub confirm: Confirm,
     /// Who leads.
     pub leadership: Leadership,
     /// Events.

@@ -66,7 +66,8 @@ impl Scene {
         drop(sender);
         let engine = Engine {
             index: index.clone(),
-            pods: Pods::new(client),
+            pods: Pods::new(client.clone()),
+            confirm: Confirm::new(Pods::new(client)),
             leadership: leadership.clone(),
             events,
             metrics,

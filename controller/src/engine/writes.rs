@@ -81,8 +81,7 @@ impl Engine {
     ) -> Result<(), CallError> {
         if turns_off {
             // The application gets its SIGTERM after this: the cache alone is not enough.
-            let known: Vec<&str> = known_services.iter().map(|name| &**name).collect();
-            self.pods.confirm_off(key, pod, &known).await?;
+            self.confirm.off(key, pod, known_services).await?;
         }
         if !self.leadership.is_held() {
             return Err(CallError::NotLeading);

@@ -40,6 +40,11 @@ impl Slice {
         }
     }
 
+    /// Names of the pods that the slice is about; None where an entry names nobody.
+    pub(super) fn pods(&self) -> impl Iterator<Item = Option<&Arc<str>>> {
+        self.entries.iter().map(|entry| entry.pod.as_ref())
+    }
+
     /// The entries about a pod: those that name it, and those that name nobody and have its address.
     pub(super) fn about<'a>(
         &'a self,
@@ -71,12 +76,22 @@ impl Entry {
     }
 }
 
-/// The entries of freshly read slices that are about a pod.
-#[must_use]
-pub fn entries_about(slices: &[slim::EndpointSlice], key: &PodKey, pod: &Pod) -> Vec<Endpoint> {
-    let mut interner = Interner::default();
-    slices
-        .iter()
-        .flat_map(|slice| Slice::new(slice, &mut interner).about(key, pod).collect::<Vec<_>>())
-        .collect()
+/// Slices that were just read from storage.
+#[derive(Debug, Default)]
+pub struct FreshSlices {
+    slices: Vec<Slice>,
+    interner: Interner,
+}
+
+impl FreshSlices {
+    /// Adds one.
+    pub fn add(&mut self, slice: &slim::EndpointSlice) {
+        self.slices.push(Slice::new(slice, &mut self.interner));
+    }
+
+    /// The entries about a pod.
+    #[must_use]
+    pub fn about(&self, key: &PodKey, pod: &Pod) -> Vec<Endpoint> {
+        self.slices.iter().flat_map(|slice| slice.about(key, pod)).collect()
+    }
 }

@@ -18,7 +18,7 @@ use lameduck_core::policy::Policy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use endpoints::entries_about;
+pub use endpoints::FreshSlices;
 pub use health::{BROKEN_MAX, Health, Kind, SILENCE_MAX};
 pub use pod::{Pod, PodKey};
 
@@ -190,14 +190,18 @@ impl Index {
         let namespace = self.interner.get(&slice.metadata.namespace);
         let name = self.interner.get(&slice.metadata.name);
         let slice = Slice::new(slice, &mut self.interner);
-        self.touch_namespace(&namespace);
-        self.slices.entry(namespace).or_default().insert(name, slice);
+        self.touch_slice(&namespace, &slice);
+        let slices = self.slices.entry(Arc::clone(&namespace)).or_default();
+        if let Some(former) = slices.insert(name, slice) {
+            self.touch_slice(&namespace, &former);
+        }
     }
 
     /// Removes an EndpointSlice.
     pub fn delete_slice(&mut self, namespace: &str, name: &str) {
-        remove_nested(&mut self.slices, namespace, name);
-        self.touch_namespace(namespace);
+        if let Some(former) = remove_nested(&mut self.slices, namespace, name) {
+            self.touch_slice(namespace, &former);
+        }
     }
 
     /// Adds or changes a namespace.
@@ -332,6 +336,23 @@ impl Index {
         }
     }
 
+    /// Marks the pods that a slice is about: a namespace that ends has thousands of pods and as many
+    /// changes of slices.
+    fn touch_slice(&mut self, namespace: &str, slice: &Slice) {
+        let Some(keys) = self.terminating.get(namespace) else { return };
+        for pod in slice.pods() {
+            match pod {
+                None => self.dirty.extend(keys.iter().cloned()),
+                Some(name) => {
+                    let key = PodKey { namespace: namespace.into(), name: Arc::clone(name) };
+                    if let Some(key) = keys.get(&key) {
+                        self.dirty.insert(key.clone());
+                    }
+                }
+            }
+        }
+    }
+
     fn touch_node(&mut self, node: &str) {
         let on_node = |key: &&PodKey| {
             self.pods.get(*key).is_some_and(|pod| pod.node.as_deref() == Some(node))
@@ -433,13 +454,13 @@ impl Index {
 
 type Nested<V> = HashMap<Arc<str>, HashMap<Arc<str>, V>>;
 
-fn remove_nested<V>(map: &mut Nested<V>, namespace: &str, name: &str) {
-    if let Some(inner) = map.get_mut(namespace) {
-        inner.remove(name);
-        if inner.is_empty() {
-            map.remove(namespace);
-        }
+fn remove_nested<V>(map: &mut Nested<V>, namespace: &str, name: &str) -> Option<V> {
+    let inner = map.get_mut(namespace)?;
+    let removed = inner.remove(name);
+    if inner.is_empty() {
+        map.remove(namespace);
     }
+    removed
 }
 
 fn retain_nested<V>(map: &mut Nested<V>, is_listed: impl Fn(&str, &str) -> bool) {

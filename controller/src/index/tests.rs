@@ -194,8 +194,15 @@ fn only_pods_that_end_and_are_ours_are_looked_at() {
     }));
     index.apply_pod(pod("ends", deleted(940)));
     assert_eq!(dirty(&mut index), ["ends"]);
-    index.apply_slice(&slice("a", Some("web"), json!([])));
+    let about = |name: &str| json!([{ "targetRef": { "kind": "Pod", "name": name } }]);
+    index.apply_slice(&slice("a", Some("web"), about("stays")));
+    assert_eq!(dirty(&mut index), Vec::<String>::new());
+    index.apply_slice(&slice("a", Some("web"), about("ends")));
     assert_eq!(dirty(&mut index), ["ends"]);
+    index.apply_slice(&slice("a", Some("web"), json!([])));
+    assert_eq!(dirty(&mut index), ["ends"], "it has left the slice");
+    index.apply_slice(&slice("b", None, json!([{ "addresses": ["10.0.0.1"] }])));
+    assert_eq!(dirty(&mut index), ["ends"], "an address may be anybody's");
     index.delete_node("n-1");
     assert_eq!(dirty(&mut index), ["ends"]);
     index.delete_node("n-2");
