@@ -13,6 +13,9 @@ use crate::progress::Progress;
 /// The variable that tells tests that a cluster is up, and where: its run directory.
 pub const LAB_VARIABLE: &str = "LAMEDUCK_LAB";
 
+/// Every test there is: also those that need a cluster.
+const TESTS: [&str; 4] = ["test", "--workspace", "--features", "lameduck-tests/lab"];
+
 /// Builds the tests, brings a cluster up, runs the tests with their output as
 /// it comes, and takes the cluster down. `arguments` go to `cargo test`.
 /// Returns the test runner's exit code.
@@ -22,7 +25,8 @@ pub const LAB_VARIABLE: &str = "LAMEDUCK_LAB";
 pub async fn run(arguments: &[OsString], progress: &Progress) -> Result<ExitCode> {
     // First what needs no cluster: a test that does not compile is found before anything is started.
     let built = cargo()
-        .args(["test", "--workspace", "--no-run"])
+        .args(TESTS)
+        .arg("--no-run")
         .args(arguments.iter().take_while(|argument| *argument != "--"))
         .current_dir(workspace())
         .status()
@@ -35,13 +39,16 @@ pub async fn run(arguments: &[OsString], progress: &Progress) -> Result<ExitCode
     let cluster = Cluster::up(&options, progress).await?;
     let status = cargo()
         // All of them: one failure says less than all of them.
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(TESTS)
+        .arg("--no-fail-fast")
         .args(arguments)
         .current_dir(workspace())
         .env(LAB_VARIABLE, cluster.run_directory())
         // With it `Cluster::attach` finds this cluster.
         .env("LAMEDUCK_RUN", cluster.run_directory())
         .env("KUBECONFIG", cluster.kubeconfig())
+        // Started again inside the lab, which a test's own program cannot be.
+        .env("LAMEDUCK_LAB_PROGRAM", std::env::current_exe().context("the lab's own program")?)
         .status()
         .await
         .context("cargo cannot be started")?;

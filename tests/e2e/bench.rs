@@ -1,0 +1,226 @@
+//! What every test starts from: the cluster with Lameduck on it, and a namespace of its own.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{GroupVersionKind, NamespaceResourceScope};
+use kube::discovery::ApiResource;
+use kube::{Api, Client, Resource, ResourceExt};
+use lameduck_api::names::{FINALIZER, POLICY_LABEL, SYSTEM_NAMESPACE};
+use lameduck_lab::cluster::Cluster;
+use lameduck_lab::progress::Progress;
+use lameduck_lab::scenario;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, sleep};
+
+/// One test at a time: they load the cluster, and some take parts of it away.
+static TURN: Mutex<()> = Mutex::const_new(());
+/// Longer than anything here takes on a busy machine.
+const LIMIT: Duration = Duration::from_secs(180);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A test's turn on the cluster.
+pub(crate) struct Bench {
+    pub(crate) cluster: Cluster,
+    pub(crate) client: Client,
+    pub(crate) progress: Progress,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    /// Waits for the turn, and sees to it that Lameduck is installed and whole.
+    pub(crate) async fn take() -> Result<Self> {
+        let turn = TURN.lock().await;
+        let cluster = Cluster::attach()
+            .await?
+            .context("no cluster: these tests run under `cargo lab test`")?;
+        let progress = Progress::new();
+        scenario::install(&cluster, &progress).await?;
+        let client = cluster.client().await?;
+        Ok(Self { cluster, client, progress, _turn: turn })
+    }
+
+    /// A new namespace with these labels, gone again when the test has ended well.
+    pub(crate) async fn namespace(&self, name: &str, labels: Value) -> Result<String> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let namespace = serde_json::from_value(json!({
+            "metadata": {"generateName": format!("{name}-"), "labels": labels},
+        }))?;
+        let name = namespaces.create(&PostParams::default(), &namespace).await?.name_any();
+        // Without its default account a namespace takes no pods.
+        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = self.api(&name);
+        until("the namespace's default account", async || Ok(accounts.get_opt("default").await?))
+            .await?;
+        Ok(name)
+    }
+
+    /// A new namespace that is enrolled in a new policy with this spec.
+    pub(crate) async fn enrolled(&self, name: &str, spec: Value) -> Result<String> {
+        self.policy(name, &spec).await?;
+        let namespace = self.namespace(name, json!({POLICY_LABEL: name})).await?;
+        // The webhook's watches are some milliseconds behind.
+        let pods: Api<Pod> = self.api(&namespace);
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        until("the webhook to know the namespace", async || {
+            let pod = pods.create(&dry_run, &pod("probe", json!({}))).await?;
+            Ok(pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER).then_some(()))
+        })
+        .await?;
+        Ok(namespace)
+    }
+
+    /// Writes a policy.
+    pub(crate) async fn policy(&self, name: &str, spec: &Value) -> Result<()> {
+        let policy = json!({
+            "apiVersion": "lameduck.dev/v1alpha1",
+            "kind": "TerminationPolicy",
+            "metadata": {"name": name},
+            "spec": spec,
+        });
+        let patch = PatchParams::apply("lameduck-tests").force();
+        policies(&self.client).patch(name, &patch, &Patch::Apply(policy)).await?;
+        Ok(())
+    }
+
+    pub(crate) fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// A pod of the lab's nginx that is ready, in `namespace`; `spec` is merged into its own.
+    pub(crate) async fn ready_pod(&self, namespace: &str, name: &str, spec: Value) -> Result<Pod> {
+        let pods: Api<Pod> = self.api(namespace);
+        pods.create(&PostParams::default(), &pod(name, spec)).await?;
+        until(&format!("pod {name} to be ready"), async || {
+            Ok(pods.get_opt(name).await?.filter(is_ready))
+        })
+        .await
+    }
+
+    /// Deletes a namespace, and waits until it is gone.
+    pub(crate) async fn gone(&self, namespace: &str) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.delete(namespace, &DeleteParams::default()).await?;
+        until(&format!("namespace {namespace} to go"), async || {
+            Ok(namespaces.get_opt(namespace).await?.is_none().then_some(()))
+        })
+        .await
+    }
+
+    /// The Events about an object, as `reason: note`.
+    pub(crate) async fn events(&self, namespace: &str, object: &str) -> Result<Vec<String>> {
+        let list = self.api::<Event>(namespace).list(&ListParams::default()).await?;
+        Ok(list
+            .items
+            .into_iter()
+            .filter(|event| event.involved_object.name.as_deref() == Some(object))
+            .map(|event| {
+                let reason = event.reason.unwrap_or_default();
+                format!("{reason}: {}", event.message.unwrap_or_default())
+            })
+            .collect())
+    }
+
+    /// `kubectl`, in the test's namespace: what it printed, or an error with all that it said.
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        lameduck_lab::process::output(
+            &format!("kubectl {}", arguments.join(" ")),
+            &mut self.cluster.kubectl(arguments),
+        )
+        .await
+    }
+
+    /// Sets the replicas of one of Lameduck's own Deployments, and waits until it is so.
+    pub(crate) async fn scale(&self, deployment: &str, replicas: u32) -> Result<()> {
+        let replicas_flag = format!("--replicas={replicas}");
+        self.kubectl(&["-n", SYSTEM_NAMESPACE, "scale", "deployment", deployment, &replicas_flag])
+            .await?;
+        let pods: Api<Pod> = self.api(SYSTEM_NAMESPACE);
+        let labels = ListParams::default().labels(&format!("app.kubernetes.io/name={deployment}"));
+        let wanted = usize::try_from(replicas)?;
+        until(&format!("{replicas} replicas of {deployment}"), async || {
+            let pods = pods.list(&labels).await?.items;
+            Ok((pods.len() == wanted && pods.iter().all(is_ready)).then_some(()))
+        })
+        .await
+    }
+}
+
+/// TerminationPolicies, as anybody's client sees them: not through our own type.
+pub(crate) fn policies(client: &Client) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("lameduck.dev", "v1alpha1", "TerminationPolicy");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "terminationpolicies");
+    Api::all_with(client.clone(), &resource)
+}
+
+/// A pod of the lab's nginx; `spec` is merged into its own.
+pub(crate) fn pod(name: &str, spec: Value) -> Pod {
+    let mut object = json!({
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "containers": [{
+                "name": "nginx",
+                "image": "docker.io/lab/nginx:1",
+                "imagePullPolicy": "IfNotPresent",
+                "ports": [{"containerPort": 8080}],
+                "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+            }],
+        },
+    });
+    merge(&mut object["spec"], spec);
+    #[expect(clippy::expect_used, reason = "a literal of the test's own")]
+    serde_json::from_value(object).expect("a pod")
+}
+
+/// A JSON merge of maps; everything else is replaced.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    condition(pod, "Ready").is_some_and(|(status, _, _)| status == "True")
+}
+
+/// Status, reason and message of a pod's condition.
+pub(crate) fn condition(pod: &Pod, kind: &str) -> Option<(String, String, String)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((
+        found.status.clone(),
+        found.reason.clone().unwrap_or_default(),
+        found.message.clone().unwrap_or_default(),
+    ))
+}
+
+/// Waits until `look` finds something. Errors of the API are looked at again, and told at the end.
+pub(crate) async fn until<T: Debug>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let seen = look().await;
+        if let Ok(Some(found)) = seen {
+            return Ok(found);
+        }
+        if Instant::now() >= end {
+            bail!("waited {} s for {what}; last seen: {seen:?}", LIMIT.as_secs());
+        }
+        sleep(PAUSE).await;
+    }
+}

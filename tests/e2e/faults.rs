@@ -1,0 +1,223 @@
+//! Parts that die while pods end: everything is let go, and nothing before its time.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
+use lameduck_api::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, SYSTEM_NAMESPACE};
+use lameduck_lab::cluster::NODES;
+use serde_json::json;
+
+use crate::bench::{Bench, condition, pod, until};
+
+/// A Service for the pod of this name, so that there is traffic to wait for.
+async fn serve(bench: &Bench, namespace: &str, name: &str) -> Result<()> {
+    let service: Service = serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
+    }))?;
+    bench.api::<Service>(namespace).create(&PostParams::default(), &service).await?;
+    Ok(())
+}
+
+fn has_finalizer(pod: &Pod) -> bool {
+    pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+async fn gone(pods: &Api<Pod>, name: &str) -> Result<()> {
+    until(&format!("pod {name} to go"), async || {
+        Ok(pods.get_opt(name).await?.is_none().then_some(()))
+    })
+    .await
+}
+
+/// The whole way of one pod, as `kubectl describe` shows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_says_what_it_waits_for_and_why_it_ended() -> Result<()> {
+    let bench = Bench::take().await?;
+    let namespace = bench.enrolled("story", json!({"trafficOff": {"settleSeconds": 4}})).await?;
+    serve(&bench, &namespace, "web").await?;
+    bench.ready_pod(&namespace, "web", json!({})).await?;
+    let pods: Api<Pod> = bench.api(&namespace);
+    pods.delete("web", &DeleteParams::default()).await?;
+    let mut settled = false;
+    let last = until("both conditions", async || {
+        let pod = pods.get("web").await?;
+        if let Some((status, reason, message)) = condition(&pod, CONDITION_TRAFFIC_OFF) {
+            settled |= status == "False" && reason == "Settling" && message.contains("web");
+        }
+        Ok(condition(&pod, CONDITION_DRAINED).map(|drained| (pod, drained)))
+    })
+    .await;
+    gone(&pods, "web").await?;
+    let (pod, drained) = last?;
+    assert!(settled, "TrafficOff never said that it settles");
+    assert_eq!(condition(&pod, CONDITION_TRAFFIC_OFF).map(|all| all.0).as_deref(), Some("True"));
+    assert_eq!(drained.0, "True", "{drained:?}");
+    let events = bench.events(&namespace, "web").await?;
+    for reason in ["TrafficSettling", "TrafficOff", "Drained"] {
+        assert!(events.iter().any(|event| event.starts_with(reason)), "no {reason} in {events:#?}");
+    }
+    bench.gone(&namespace).await
+}
+
+/// The application ends by itself while it is held: the object waits for the proof, and no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
+    let bench = Bench::take().await?;
+    let settle_seconds = 20;
+    let namespace =
+        bench.enrolled("crash", json!({"trafficOff": {"settleSeconds": settle_seconds}})).await?;
+    serve(&bench, &namespace, "web").await?;
+    // Ends by itself some seconds after it was deleted: the file is the sign.
+    let command = "nginx -e /dev/stderr & while [ ! -e /tmp/crash ]; do sleep 0.2; done; exit 1";
+    let spec = json!({"containers": [{
+        "name": "nginx",
+        "image": "docker.io/lab/nginx:1",
+        "command": ["sh", "-c", command],
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+    }]});
+    bench.ready_pod(&namespace, "web", spec).await?;
+    let pods: Api<Pod> = bench.api(&namespace);
+    pods.delete("web", &DeleteParams::default()).await?;
+    bench.kubectl(&["-n", &namespace, "exec", "web", "--", "sh", "-c", ": > /tmp/crash"]).await?;
+    let ended = until("the container's end", async || {
+        let pod = pods.get("web").await?;
+        let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
+        Ok(matches!(phase.as_deref(), Some("Failed" | "Succeeded")).then_some(pod))
+    })
+    .await?;
+    if condition(&ended, CONDITION_TRAFFIC_OFF).is_none_or(|(status, _, _)| status != "True") {
+        assert!(has_finalizer(&ended), "the object went before traffic was proven off");
+    }
+    gone(&pods, "web").await?;
+    let events = bench.events(&namespace, "web").await?;
+    assert!(events.iter().any(|event| event.starts_with("Released")), "{events:#?}");
+    bench.gone(&namespace).await
+}
+
+/// A node is cut off, and somebody forces its pod away: the object goes once traffic is off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_delete_on_a_dead_node() -> Result<()> {
+    let bench = Bench::take().await?;
+    let namespace = bench.enrolled("dead-node", json!({})).await?;
+    serve(&bench, &namespace, "web").await?;
+    bench.ready_pod(&namespace, "web", json!({"nodeName": NODES[1]})).await?;
+    let pods: Api<Pod> = bench.api(&namespace);
+    bench.cluster.disconnect_second_node().await?;
+    let ended = async {
+        until("the node to count as dead", async || {
+            let node = bench.kubectl(&["get", "node", NODES[1], "-o", "json"]).await?;
+            let node: serde_json::Value = serde_json::from_str(&node)?;
+            let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+            Ok(ready.filter(|ready| ready["status"] != "True").map(|_| ()))
+        })
+        .await?;
+        let force = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        pods.delete("web", &force).await?;
+        gone(&pods, "web").await
+    }
+    .await;
+    bench.cluster.reconnect_second_node().await?;
+    until("the node to come back", async || {
+        let wait = ["wait", "node", NODES[1], "--for=condition=Ready", "--timeout=5s"];
+        Ok(bench.kubectl(&wait).await.ok())
+    })
+    .await?;
+    ended?;
+    bench.gone(&namespace).await
+}
+
+/// The leader is killed while a pod settles: another goes on from what stands on the pod.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_dies_in_the_middle_of_a_drain() -> Result<()> {
+    let bench = Bench::take().await?;
+    let namespace = bench.enrolled("leader", json!({"trafficOff": {"settleSeconds": 10}})).await?;
+    serve(&bench, &namespace, "web").await?;
+    bench.ready_pod(&namespace, "web", json!({})).await?;
+    let leases: Api<Lease> = bench.api(SYSTEM_NAMESPACE);
+    let holder = async || -> Result<Option<String>> {
+        let lease = leases.get("lameduck-controller").await?;
+        Ok(lease.spec.and_then(|spec| spec.holder_identity).filter(|name| !name.is_empty()))
+    };
+    let pods: Api<Pod> = bench.api(&namespace);
+    pods.delete("web", &DeleteParams::default()).await?;
+    until("the drain to begin", async || {
+        Ok(condition(&pods.get("web").await?, CONDITION_TRAFFIC_OFF))
+    })
+    .await?;
+    let first = holder().await?.context("nobody leads")?;
+    let system: Api<Pod> = bench.api(SYSTEM_NAMESPACE);
+    let leader = system
+        .list(&kube::api::ListParams::default())
+        .await?
+        .items
+        .into_iter()
+        .find(|pod| first.contains(&pod.name_any()))
+        .with_context(|| format!("no pod for the leader {first}"))?;
+    // Without a word: no shutdown, no release of the Lease.
+    let force = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    system.delete(&leader.name_any(), &force).await?;
+    gone(&pods, "web").await?;
+    let second = holder().await?.context("nobody leads")?;
+    assert_ne!(first, second);
+    bench.gone(&namespace).await
+}
+
+/// A namespace goes with pods in it that are held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_is_deleted_with_everything_in_it() -> Result<()> {
+    let bench = Bench::take().await?;
+    let namespace = bench.enrolled("whole", json!({})).await?;
+    serve(&bench, &namespace, "one").await?;
+    bench.ready_pod(&namespace, "one", json!({})).await?;
+    bench
+        .api::<Pod>(&namespace)
+        .create(
+            &PostParams::default(),
+            &pod(
+                "never",
+                json!({
+                    "nodeSelector": {"no": "such-node"},
+                }),
+            ),
+        )
+        .await?;
+    bench.gone(&namespace).await
+}
+
+/// The serving certificate is lost: a new one comes, and the webhook answers all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_certificate_is_replaced_without_a_failed_review() -> Result<()> {
+    const SECRET: &str = "lameduck-webhook-tls";
+    let bench = Bench::take().await?;
+    let namespace = bench.enrolled("certificate", json!({})).await?;
+    let secrets: Api<Secret> = bench.api(SYSTEM_NAMESPACE);
+    let serial = async || -> Result<Option<Vec<u8>>> {
+        let secret = secrets.get_opt(SECRET).await?;
+        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        Ok(data.get("tls.crt").map(|bytes| bytes.0.clone()))
+    };
+    let before = serial().await?.context("there is no certificate")?;
+    secrets.delete(SECRET, &DeleteParams::default()).await?;
+    let pods: Api<Pod> = bench.api(&namespace);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let mut after_it_came = 0;
+    until("a new certificate", async || {
+        // A review that fails is admitted unprotected: pods fail open.
+        let pod = pods.create(&dry_run, &pod("probe", json!({}))).await?;
+        assert!(has_finalizer(&pod), "a review failed");
+        let new = serial().await?.is_some_and(|now| now != before);
+        after_it_came += u32::from(new);
+        // Some more, so that the new certificate is the one that answers.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok((after_it_came > 50).then_some(()))
+    })
+    .await?;
+    bench.gone(&namespace).await
+}

@@ -1,0 +1,14 @@
+//! The promise on a real cluster: `cargo lab test` brings one up and runs this.
+//!
+//! * [`scenarios`]: nothing is lost, where the same work without Lameduck loses.
+//! * [`safeguards`]: take one away, and the loss is back. So the scenarios can fail.
+//! * [`admission`]: what the API server makes of our patches and our policies.
+//! * [`faults`]: parts that die while pods end.
+//!
+//! The tests share a cluster and load it: one at a time ([`bench::Bench`]).
+
+mod admission;
+mod bench;
+mod faults;
+mod safeguards;
+mod scenarios;
