@@ -20,6 +20,7 @@ use lameduck_webhook::{
     router::{self, Reviewer},
     server::Server,
 };
+use rustls::server::NoServerSessionStorage;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -60,10 +61,12 @@ async fn main() -> Result<()> {
         hold_image: args.hold_image.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    let mut tls = server_config(Arc::clone(&certificate)).context("cannot set TLS up")?;
+    // API servers never resume a session: tickets would cost every handshake time and memory.
+    tls.send_tls13_tickets = 0;
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
     let reviews = Server {
-        tls: Some(TlsAcceptor::from(Arc::new(
-            server_config(Arc::clone(&certificate)).context("cannot set TLS up")?,
-        ))),
+        tls: Some(TlsAcceptor::from(Arc::new(tls))),
         router: router::router(Reviewer::new(index.clone(), settings, Arc::clone(&metrics))),
         max_connections: args.max_connections as usize,
         metrics: Some(Arc::clone(&metrics)),
