@@ -205,3 +205,79 @@ fn namespace_policy(namespace: &PartialObjectMeta<Namespace>) -> (Box<str>, Opti
 fn broken(resource: &str, error: &watcher::Error) {
     warn!(resource, %error, "a watch broke; the last state stays and the watch is resumed");
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use kube::runtime::watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    use lameduck_core::policy::Mode;
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(name: &str, spec: serde_json::Value) -> DynamicObject {
+        let object = json!({"metadata": {"name": name}, "spec": spec});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn namespace(name: &str, labels: serde_json::Value) -> PartialObjectMeta<Namespace> {
+        let object = json!({"metadata": {"name": name, "labels": labels}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    async fn follow(index: &Index, events: Vec<Event<DynamicObject>>) {
+        index.clone().follow_policies(stream::iter(events.into_iter().map(Ok))).await;
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_cannot_be_read_keeps_its_last_version() {
+        let index = Index::default();
+        let off = json!({"mode": "Off"});
+        follow(&index, vec![Init, InitApply(policy("a", off.clone())), InitDone]).await;
+        let newer = json!({"mode": "Off", "memberOfTheNextVersion": 1});
+        follow(&index, vec![Apply(policy("a", newer.clone())), Apply(policy("b", newer.clone()))])
+            .await;
+        assert_eq!(index.read().policies["a"].mode, Mode::Off);
+        // Never seen in a version that can be read: as good as missing, and warned about as such.
+        assert!(!index.read().policies.contains_key("b"));
+        // A new list keeps it as well.
+        follow(&index, vec![Init, InitApply(policy("a", newer)), InitDone]).await;
+        assert_eq!(index.read().policies["a"].mode, Mode::Off);
+    }
+
+    #[tokio::test]
+    async fn a_list_replaces_what_went_away_while_the_watch_was_broken() {
+        let index = Index::default();
+        follow(&index, vec![Init, InitApply(policy("a", json!({}))), InitDone]).await;
+        // Until the new list is complete, the old one stays.
+        follow(&index, vec![Init, InitApply(policy("b", json!({})))]).await;
+        assert!(index.read().policies.contains_key("a"));
+        follow(&index, vec![Init, InitApply(policy("b", json!({}))), InitDone]).await;
+        let names: Vec<_> = index.read().policies.keys().cloned().collect();
+        assert_eq!(names, ["b"]);
+        follow(&index, vec![Delete(policy("b", json!({})))]).await;
+        assert!(index.read().policies.is_empty());
+    }
+
+    #[tokio::test]
+    async fn namespaces_are_known_with_and_without_a_label() {
+        let index = Index::default();
+        let labelled = namespace("shop", json!({POLICY_LABEL: "default"}));
+        let events = vec![
+            Init,
+            InitApply(labelled.clone()),
+            InitApply(namespace("plain", json!({}))),
+            InitDone,
+            Apply(namespace("plain", json!({POLICY_LABEL: "none"}))),
+            Delete(labelled),
+        ];
+        assert!(!index.read().is_synced());
+        let events = stream::iter(events.into_iter().map(Ok));
+        index.clone().follow_namespaces(events).await;
+        assert!(!index.read().is_synced());
+        assert!(!index.read().knows_namespace("shop"));
+        assert_eq!(index.read().namespace_policy("plain"), Some("none"));
+        follow(&index, vec![Init, InitDone]).await;
+        assert!(index.read().is_synced());
+    }
+}
