@@ -5,7 +5,7 @@ use lameduck_core::names::POLICY_LABEL;
 use lameduck_core::policy::Policy;
 use tracing::warn;
 
-use crate::index::{Index, Kind, PodKey};
+use crate::index::{Index, Kind};
 use crate::slim::{EndpointSlice, Meta, Namespace, Node, Pod, Service, TerminationPolicy};
 use crate::watch::Watched;
 
@@ -21,7 +21,7 @@ impl Watched for Pod {
         index.apply_pod(self);
     }
     fn delete(self, index: &mut Index) {
-        index.delete_pod(&PodKey::new(&self.metadata.namespace, &self.metadata.name));
+        index.pod_left(&self);
     }
 }
 

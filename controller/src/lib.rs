@@ -21,6 +21,7 @@ mod kinds;
 pub mod leader;
 pub mod metrics;
 pub mod pods;
+pub mod relabel;
 pub mod run;
 pub mod serve;
 pub mod slim;

@@ -151,6 +151,23 @@ impl Pods {
         self.call(request).await
     }
 
+    /// Writes a label.
+    ///
+    /// # Errors
+    /// 404 where the pod is gone, 409 where it is another one.
+    pub async fn write_label(
+        &self,
+        key: &PodKey,
+        uid: &str,
+        label: &str,
+        value: &str,
+    ) -> Result<(), CallError> {
+        let labels = BTreeMap::from([(label, value)]);
+        let patch = Patch::Merge(json!({ "metadata": { "uid": uid, "labels": labels } }));
+        let request = path(&key.namespace, "pods").patch(&key.name, &params(), &patch)?;
+        self.call::<slim::Pod>(request).await.map(drop)
+    }
+
     /// Takes our finalizer off, where it stands at position `at` of the pod with this UID.
     ///
     /// # Errors

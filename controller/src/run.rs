@@ -24,6 +24,7 @@ use crate::index::SharedIndex;
 use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::pods::Pods;
+use crate::relabel;
 use crate::serve::{bind, serve};
 use crate::unprotected::Scan;
 use crate::{slim, watch};
@@ -97,6 +98,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         metrics: metrics.clone(),
     };
     background.spawn(scan.run(stop.clone()));
+    background.spawn(relabel::run(
+        index.clone(),
+        pods.clone(),
+        leadership.clone(),
+        events.clone(),
+        stop.clone(),
+    ));
     let engine = Engine {
         index: index.clone(),
         pods: pods.clone(),

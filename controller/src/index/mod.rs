@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lameduck_core::drain::{EndpointFacts, NodeState, PodFacts, SelectingService, Stale};
-use lameduck_core::names::POLICY_LABEL;
+use lameduck_core::names::{FINALIZER, POLICY_LABEL};
 use lameduck_core::policy::Policy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -38,6 +38,15 @@ pub struct Namespace {
     pub terminating: bool,
 }
 
+/// A pod that lost the policy label and still carries our finalizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlabelled {
+    /// UID.
+    pub uid: Box<str>,
+    /// The label's value.
+    pub policy: Box<str>,
+}
+
 /// The index. See the module's head.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -52,6 +61,7 @@ pub struct Index {
     health: HashMap<Kind, Health>,
     dirty: HashSet<PodKey>,
     waiters: HashMap<PodKey, Weak<Notify>>,
+    unlabelled: HashMap<PodKey, Unlabelled>,
 }
 
 /// The index, shared. The lock is never held across a wait.
@@ -128,7 +138,41 @@ impl Index {
             self.forget_terminating(&key);
         }
         self.wake_holds(&key);
+        self.unlabelled.remove(&key);
         self.pods.insert(key, pod);
+    }
+
+    /// A pod left the watch. Where it still has our finalizer it is not gone: it lost the label that it
+    /// is watched by.
+    pub fn pod_left(&mut self, pod: &slim::Pod) {
+        let key = PodKey::new(&pod.metadata.namespace, &pod.metadata.name);
+        if pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
+            self.lost_label(&key, &pod.metadata.uid, None);
+        }
+        self.delete_pod(&key);
+    }
+
+    /// A pod has our finalizer, and not the label. `policy` is what to put back where the pod was never
+    /// known with one.
+    pub fn lost_label(&mut self, key: &PodKey, uid: &str, policy: Option<&str>) {
+        let known = self.pods.get(key).filter(|pod| *pod.uid == *uid).map(|pod| &*pod.policy);
+        if let Some(policy) = known.or(policy) {
+            let lost = Unlabelled { uid: uid.into(), policy: policy.into() };
+            self.unlabelled.insert(key.clone(), lost);
+        }
+    }
+
+    /// Pods that lost the label, at most so many.
+    #[must_use]
+    pub fn unlabelled(&self, limit: usize) -> Vec<(PodKey, Unlabelled)> {
+        self.unlabelled.iter().take(limit).map(|(k, lost)| (k.clone(), lost.clone())).collect()
+    }
+
+    /// The label of a pod was put back, or there is no such pod any more.
+    pub fn relabelled(&mut self, key: &PodKey, uid: &str) {
+        if self.unlabelled.get(key).is_some_and(|lost| *lost.uid == *uid) {
+            self.unlabelled.remove(key);
+        }
     }
 
     /// Takes over a pod that a call returned. Only where it is still known: the watch may have seen its
@@ -279,6 +323,12 @@ impl Index {
                     .cloned()
                     .collect();
                 for key in gone {
+                    // Gone, or without the label: writing the label tells which.
+                    if let Some(pod) = self.pods.get(&key).filter(|pod| pod.finalizer_at.is_some())
+                    {
+                        let uid = pod.uid.clone();
+                        self.lost_label(&key, &uid, None);
+                    }
                     self.delete_pod(&key);
                 }
             }

@@ -78,6 +78,13 @@ fn versioned(name: &str, version: &str) -> serde_json::Value {
     pod
 }
 
+/// A pod's last word: whoever goes for good has no finalizer any more.
+fn gone(name: &str, version: &str) -> serde_json::Value {
+    let mut pod = versioned(name, version);
+    pod["metadata"]["finalizers"] = json!([]);
+    pod
+}
+
 #[tokio::test(start_paused = true)]
 async fn pages_then_events_then_on_from_the_last_version() {
     let bookmark = json!({
@@ -88,7 +95,7 @@ async fn pages_then_events_then_on_from_the_last_version() {
         list(&["b"], "4", ""),
         Fault::Text(
             event("ADDED", versioned("c", "7"))
-                + &event("DELETED", versioned("a", "8"))
+                + &event("DELETED", gone("a", "8"))
                 + &event("BOOKMARK", bookmark),
         ),
     ]);
@@ -153,4 +160,20 @@ async fn an_object_that_cannot_be_read_leaves_the_others_alone() {
     assert_eq!(scene.pods(), ["better", "good"]);
     assert!(scene.index.with(|index| index.pod(&PodKey::new("shop", "bad")).is_none()));
     assert_eq!(scene.asked().last().unwrap(), "watch=true&resourceVersion=6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_lost_the_label_is_not_gone() {
+    let scene = Scene::new(vec![
+        list(&["a", "b"], "4", ""),
+        Fault::Text(event("DELETED", gone("a", "5")) + &event("DELETED", versioned("b", "6"))),
+    ]);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(scene.pods(), Vec::<String>::new());
+    let lost = scene.index.with(|index| index.unlabelled(9));
+    let [(key, lost)] = lost.as_slice() else { panic!("{lost:?}") };
+    assert_eq!((&*key.name, &*lost.uid, &*lost.policy), ("b", "uid-b", "default"));
+    // Its return into the watch ends the matter.
+    scene.index.with(|index| index.apply_pod(serde_json::from_value(pod("b")).unwrap()));
+    assert_eq!(scene.index.with(|index| index.unlabelled(9)), []);
 }

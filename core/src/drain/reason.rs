@@ -32,6 +32,8 @@ pub enum EventReason {
     ControllerUnreachable,
     /// The pod is in scope and runs without protection.
     Unprotected,
+    /// The pod lost the label by which it is found, and got it back.
+    LabelRestored,
     /// The pod's label names a policy that does not exist.
     UnknownPolicy,
 }
@@ -51,6 +53,7 @@ impl EventReason {
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::ControllerUnreachable => "ControllerUnreachable",
             Self::Unprotected => "Unprotected",
+            Self::LabelRestored => "LabelRestored",
             Self::UnknownPolicy => "UnknownPolicy",
         }
     }
@@ -69,6 +72,7 @@ impl EventReason {
             | Self::DeadlineExceeded
             | Self::ControllerUnreachable
             | Self::Unprotected
+            | Self::LabelRestored
             | Self::UnknownPolicy => EventKind::Warning,
         }
     }
