@@ -96,6 +96,9 @@ mod tests {
         Server { name: name.into(), address: address(last), weight, maintenance: false }
     }
 
+    /// What it is, current servers, desired targets, expected changes.
+    type Case = (&'static str, Vec<Server>, Vec<Target>, Vec<Change>);
+
     fn weigh(name: &str, weight: u32) -> Change {
         Change::Weigh { name: name.into(), weight }
     }
@@ -107,7 +110,7 @@ mod tests {
             [Change::Add(target), Change::Enable(name)]
         };
         let disabled = Server { maintenance: true, ..server("a", 1, 10) };
-        let cases: [(&str, Vec<Server>, Vec<Target>, Vec<Change>); 7] = [
+        let cases: [Case; 7] = [
             ("nothing to do", vec![server("a", 1, 10)], vec![target("a", 1, 10)], vec![]),
             ("first pod", vec![], vec![target("a", 1, 10)], added(target("a", 1, 10)).into()),
             (

@@ -110,6 +110,11 @@ impl<'a> Play<'a> {
         Ok(report)
     }
 
+    /// Which one it is.
+    pub(super) fn scenario(&self) -> Scenario {
+        self.scenario
+    }
+
     /// The namespaces of the sides.
     pub(super) fn namespaces(&self) -> Vec<String> {
         self.sides.iter().map(|side| side.namespace.clone()).collect()

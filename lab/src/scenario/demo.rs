@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Leave the cluster up
     #[arg(long)]
     keep: bool,
+    /// Take Lameduck's images as the cluster has them, and do not build them
+    #[arg(long)]
+    without_build: bool,
     /// Milliseconds by which the load balancer's weights follow the pods
     #[arg(long, default_value_t = u64::try_from(DEFAULT_LAG.as_millis()).unwrap_or(3_000))]
     lag_millis: u64,
@@ -50,10 +53,11 @@ fn waves(scenario: Option<Scenario>) -> Vec<Vec<Scenario>> {
     match scenario {
         Some(scenario) => vec![vec![scenario]],
         None => vec![
-            vec![Scenario::Delete, Scenario::Rollout, Scenario::Long],
-            vec![Scenario::ScaleIn, Scenario::Force, Scenario::SlowStart],
+            // First, while there are no pods of others on the node.
             vec![Scenario::Drain],
             vec![Scenario::ControllerDown],
+            vec![Scenario::Delete, Scenario::Rollout, Scenario::Long],
+            vec![Scenario::ScaleIn, Scenario::Force, Scenario::SlowStart],
         ],
     }
 }
@@ -67,14 +71,13 @@ pub async fn demo(arguments: &Arguments, progress: &Progress) -> Result<ExitCode
     let start = Instant::now();
     let shared = arguments.keep || Cluster::attach().await?.is_some();
     let mut options = if shared { Options::shared()? } else { Options::owned("demo")? };
-    options.product_images = arguments.sides != Sides::Plain;
+    options.product_images = arguments.sides != Sides::Plain && !arguments.without_build;
     let cluster = Cluster::up(&options, progress).await?;
-    let reports = play(arguments, &cluster, shared, progress).await;
+    let reports = play(arguments, &cluster, shared, start, progress).await;
     if !shared {
         cluster.down().await?;
     }
     let reports = reports?;
-    write(arguments, &reports, start.elapsed()).context("the result cannot be written")?;
     let pass = reports.iter().all(|report| report.verdict == Verdict::Pass);
     Ok(if pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -83,6 +86,7 @@ async fn play(
     arguments: &Arguments,
     cluster: &Cluster,
     shared: bool,
+    start: Instant,
     progress: &Progress,
 ) -> Result<Vec<Report>> {
     if arguments.sides != Sides::Plain {
@@ -97,8 +101,12 @@ async fn play(
     ));
     let overrides = Overrides { sides: arguments.sides, ..Overrides::default() };
     let result = play_waves(arguments, &stage, &overrides, progress).await;
-    if shared {
-        stage.clean_up(progress).await?;
+    if let Ok(reports) = &result {
+        write(arguments, reports, start.elapsed()).context("the result cannot be written")?;
+    }
+    if shared && let Err(error) = stage.clean_up(progress).await {
+        // The result stands all the same.
+        progress.line(format!("not everything could be cleared away: {error:#}"));
     }
     result
 }
@@ -121,17 +129,18 @@ async fn play_waves(
         None => Vec::new(),
     };
     while !next.is_empty() {
+        let drains = next.iter().any(|play| play.scenario() == Scenario::Drain);
         let plays = try_join_all(next.into_iter().map(Play::perform));
-        // The next wave's pods start while this one's drain.
-        let prepared = async {
-            match waves.next() {
-                Some(wave) => prepare(wave).await,
-                None => Ok(Vec::new()),
-            }
+        // The next wave's pods start while this one's end, unless a drain would take them along.
+        let wave = waves.next().unwrap_or_default();
+        next = if drains {
+            reports.extend(plays.await?);
+            prepare(wave).await?
+        } else {
+            let (played, prepared) = join(plays, prepare(wave)).await;
+            reports.extend(played?);
+            prepared?
         };
-        let (played, prepared) = join(plays, prepared).await;
-        reports.extend(played?);
-        next = prepared?;
     }
     reports.sort_by_key(|report| report.scenario);
     Ok(reports)
@@ -158,4 +167,21 @@ fn write(arguments: &Arguments, reports: &[Report], took: Duration) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::waves;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn the_story_has_every_scenario_once_and_the_wide_ones_alone() {
+        let waves = waves(None);
+        let mut all: Vec<Scenario> = waves.concat();
+        all.sort();
+        assert_eq!(all, Scenario::ALL);
+        for wave in waves.iter().filter(|wave| wave.len() > 1) {
+            assert!(!wave.iter().any(|scenario| scenario.runs_alone()), "{wave:?}");
+        }
+    }
 }

@@ -30,7 +30,6 @@ pub use install::install;
 pub use report::{Drain, PodReport, Report, Run, Verdict};
 pub use stage::Stage;
 
-use crate::process::output;
 use crate::progress::Progress;
 use action::Play;
 use side::Kind;
@@ -171,7 +170,6 @@ pub async fn run(
     let namespaces = play.namespaces();
     let report = play.perform().await;
     // Not waited for: `Stage::clean_up` does that, for all at once.
-    let mut delete = stage.cluster().kubectl(["delete", "namespace", "--wait=false"]);
-    output("deleting the scenario's namespaces", delete.args(namespaces)).await?;
+    stage.end_workloads(&namespaces).await?;
     report
 }

@@ -5,19 +5,26 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, ListParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use lameduck_api::TerminationPolicy;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
+use super::side::WORKLOAD;
 use crate::cluster::Cluster;
 use crate::lb::haproxy::{HaProxy, Side};
 use crate::lb::stand_in::DEFAULT_LAG;
 use crate::load::{LoadProcess, Settings};
-use crate::process::output;
 use crate::progress::Progress;
 
+/// Arguments of `nice`: on a busy machine, what measures must not wait for what is measured.
+const PRIORITY: [&str; 2] = ["-n", "-10"];
+/// How long the pods of all scenarios may take to go.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(120);
 /// Label with the run that an object belongs to.
 const RUN_LABEL: &str = "lab.lameduck.dev/run";
 /// Ports of the load balancer: two for each of the eight scenarios, and some for what a test adds.
@@ -56,7 +63,11 @@ impl<'a> Stage<'a> {
         let directory = cluster.run_directory().join("lb");
         let address = IpAddr::V4(cluster.lb_address());
         let balancer = HaProxy::start(
-            |arguments| cluster.enter("haproxy", arguments),
+            |arguments| {
+                let mut command = cluster.enter("nice", PRIORITY);
+                command.arg("haproxy").args(arguments);
+                command
+            },
             &directory,
             address,
             SIDES,
@@ -99,18 +110,38 @@ impl<'a> Stage<'a> {
         format!("{scenario}-{}{number}", self.label)
     }
 
-    /// Ends everything that scenarios have made, and waits until it is gone.
+    /// Ends everything that scenarios have made on this stage, and waits until no pod of it is left.
     ///
     /// # Errors
-    /// A namespace cannot be deleted, or is still there after 120 s.
+    /// Something cannot be deleted, or a pod is still there after 120 s.
     pub async fn clean_up(&self, progress: &Progress) -> Result<()> {
         let step = progress.step("clearing away what the scenarios made");
-        let label = format!("{RUN_LABEL}={}", self.label);
-        let namespaces = ["delete", "namespaces", "--timeout=120s", "--selector", &label];
-        // The policies last: the pods' ends go by them.
-        output("deleting the scenarios' namespaces", &mut self.cluster.kubectl(namespaces)).await?;
+        let ours = ListParams::default().labels(&format!("{RUN_LABEL}={}", self.label));
+        let namespaces: Api<Namespace> = Api::all(self.client());
+        let list = namespaces.list(&ours).await.context("the namespaces cannot be listed")?;
+        let names: Vec<String> = list.items.iter().map(ResourceExt::name_any).collect();
+        self.end_workloads(&names).await?;
+        // The namespaces after their pods: Kubernetes looks at a namespace that waits for a pod only
+        // after half of that pod's grace, and a held pod's grace is long.
+        let end = Instant::now() + CLEAN_UP_LIMIT;
+        for name in &names {
+            let pods: Api<Pod> = Api::namespaced(self.client(), name);
+            loop {
+                let left =
+                    pods.list(&ListParams::default()).await.context("pods cannot be listed")?;
+                if left.items.is_empty() {
+                    break;
+                }
+                if Instant::now() >= end {
+                    let seconds = CLEAN_UP_LIMIT.as_secs();
+                    bail!("{} pods of {name} are still there after {seconds} s", left.items.len());
+                }
+                sleep(Duration::from_millis(500)).await;
+            }
+            let deleted = namespaces.delete(name, &DeleteParams::default()).await;
+            deleted.with_context(|| format!("the namespace {name} cannot be deleted"))?;
+        }
         let policies: Api<TerminationPolicy> = Api::all(self.client());
-        let ours = ListParams::default().labels(&label);
         match policies.delete_collection(&DeleteParams::default(), &ours).await {
             Ok(_) => {}
             // Lameduck is not installed.
@@ -121,6 +152,30 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// Deletes the workloads of `namespaces`, and does not wait for their pods.
+    pub(super) async fn end_workloads(&self, namespaces: &[String]) -> Result<()> {
+        let parameters = DeleteParams::background();
+        for name in namespaces {
+            let deployments: Api<Deployment> = Api::namespaced(self.client(), name);
+            let stateful_sets: Api<StatefulSet> = Api::namespaced(self.client(), name);
+            let ended = [
+                deployments.delete(WORKLOAD, &parameters).await.map(drop),
+                stateful_sets.delete(WORKLOAD, &parameters).await.map(drop),
+            ];
+            for result in ended {
+                match result {
+                    Ok(()) => {}
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => {
+                        let what = format!("the workload of {name} cannot be deleted");
+                        return Err(error).context(what);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The labels of all objects that a run makes outside its namespaces.
     pub(super) fn labels(&self) -> Value {
         json!({"app.kubernetes.io/managed-by": "lameduck-lab", RUN_LABEL: self.label})
@@ -128,9 +183,9 @@ impl<'a> Stage<'a> {
 
     /// Starts the load on `target`, inside the cluster's network.
     pub(super) fn load(&self, target: SocketAddr) -> Result<LoadProcess> {
-        let mut arguments = vec!["load".to_owned()];
-        arguments.extend(Settings::new(target).arguments());
-        LoadProcess::start(&mut self.cluster.enter(lab_program()?, arguments))
+        let mut command = self.cluster.enter("nice", PRIORITY);
+        command.arg(lab_program()?).arg("load").args(Settings::new(target).arguments());
+        LoadProcess::start(&mut command)
     }
 }
 
