@@ -43,6 +43,8 @@ impl Watched for Service {
 impl Watched for EndpointSlice {
     const KIND: Kind = Kind::EndpointSlices;
     const PATH: &'static str = "/apis/discovery.k8s.io/v1/endpointslices";
+    // A full one has 40 KB.
+    const PAGE_OBJECTS: u32 = 25;
 
     fn meta(&self) -> &Meta {
         &self.metadata
@@ -74,6 +76,8 @@ impl Watched for Namespace {
 impl Watched for Node {
     const KIND: Kind = Kind::Nodes;
     const PATH: &'static str = "/api/v1/nodes";
+    // With the names of their images they have 20 KB.
+    const PAGE_OBJECTS: u32 = 50;
 
     fn meta(&self) -> &Meta {
         &self.metadata

@@ -21,9 +21,9 @@ use crate::slim::{self, List};
 /// The longest that one call may take.
 const CALL_MAX: Duration = Duration::from_secs(5);
 /// Objects per page.
-const PAGE_OBJECTS: u32 = 250;
+const PAGE_OBJECTS: u32 = 100;
 /// EndpointSlices per page: a full one has 40 KB.
-const PAGE_SLICES: u32 = 50;
+const PAGE_SLICES: u32 = 25;
 /// Name of the field manager of our patches.
 const MANAGER: &str = "lameduck-controller";
 

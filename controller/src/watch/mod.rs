@@ -30,8 +30,6 @@ use crate::index::{Index, Kind, SharedIndex};
 use crate::metrics::Metrics;
 use crate::slim::{List, Meta};
 
-/// Objects per page: 250 pods of 10 KB are twice 2.5 MB while they are parsed.
-const PAGE_OBJECTS: u32 = 250;
 /// The API server ends a watch after so long. Short, because an orderly end proves that the connection
 /// lives; a new watch from the last version costs it next to nothing.
 const WATCH_SECONDS: u32 = 60;
@@ -50,6 +48,8 @@ pub trait Watched: Clone + std::fmt::Debug + DeserializeOwned + Send + 'static {
     const PATH: &'static str;
     /// Label selector.
     const LABELS: Option<&'static str> = None;
+    /// Objects per page of a list: a page is there twice while it is parsed, so some 1 MB of them.
+    const PAGE_OBJECTS: u32 = 100;
     /// Only metadata is read.
     const METADATA_ONLY: bool = false;
 
@@ -152,7 +152,7 @@ impl<T: Watched> Watch<T> {
     async fn list(&self) -> Result<String, WatchError> {
         let request = Request::new(T::PATH);
         let mut listed = HashSet::new();
-        let mut params = ListParams { limit: Some(PAGE_OBJECTS), ..ListParams::default() };
+        let mut params = ListParams { limit: Some(T::PAGE_OBJECTS), ..ListParams::default() };
         params.label_selector = T::LABELS.map(str::to_owned);
         loop {
             let get = if T::METADATA_ONLY {
