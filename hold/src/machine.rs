@@ -45,6 +45,8 @@ const SAMPLE_REST: u32 = 200;
 pub(crate) struct Machine {
     policy: Policy,
     deadline: Duration,
+    /// The deadline is a controller's, not only the policy's bound.
+    deadline_heard: bool,
     /// What a controller said last.
     known: Option<Verdict>,
     /// A controller said that the pod is being deleted: from then on it is.
@@ -100,6 +102,7 @@ impl Machine {
         Self {
             policy,
             deadline: policy.max,
+            deadline_heard: false,
             known: None,
             terminating: false,
             traffic_off: false,
@@ -170,8 +173,12 @@ impl Machine {
         self.silent_since = None;
         self.poll_at = now + POLL_GAP;
         if let Some(left) = answer.deadline {
-            // Never beyond what the pod's grace period was made for.
-            self.deadline = self.policy.max.min(now.saturating_add(left));
+            // Once heard it is never shortened: a later delete with less grace, or by force, does not
+            // shorten what the kubelet waits for, and a controller that has just started sees only that
+            // one. Never beyond what the pod's grace period was made for.
+            let heard = if self.deadline_heard { self.deadline } else { Duration::ZERO };
+            self.deadline = now.saturating_add(left).max(heard).min(self.policy.max);
+            self.deadline_heard = true;
         }
         self.known = Some(answer.verdict);
         match answer.verdict {

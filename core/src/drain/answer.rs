@@ -60,7 +60,8 @@ pub struct Answer {
     pub reason: AnswerReason,
     /// The evidence, for a person.
     pub message: Box<str>,
-    /// Seconds until the hold must be over; 0 where it is. None where the pod is not terminating.
+    /// Seconds until the hold must be over; 0 where it is. None where the pod is not terminating, and
+    /// where nobody knows.
     pub deadline_seconds: Option<u32>,
 }
 
@@ -95,7 +96,10 @@ pub fn answer(pod: &PodFacts, now: Timestamp) -> Answer {
     };
     let deadline = hold_deadline(deletion, pod.original_grace_seconds, pod.policy.hold.max_seconds);
     let left_seconds = deadline.duration_since(now).as_secs().max(0);
-    let deadline_seconds = Some(u32::try_from(left_seconds).unwrap_or(u32::MAX));
+    // A forced delete whose first request was not seen: if it was the first, the kubelet kills at once
+    // and no hold is there to ask; so there was another before it, whose grace still runs.
+    let deadline_seconds =
+        (deletion.grace_seconds > 0).then(|| u32::try_from(left_seconds).unwrap_or(u32::MAX));
     let (state, reason, message) = match &pod.traffic_off {
         None => (
             HoldState::Holding,

@@ -284,6 +284,12 @@ fn a_hold_hears_the_conditions_words_and_the_time_left() {
 }
 
 #[test]
+fn a_force_that_a_new_replica_sees_alone_ends_no_hold() {
+    let forced = PodFacts { deletion: Some(deletion(0)), ..pod() };
+    assert_eq!(answer(&forced, at(10)).deadline_seconds, None);
+}
+
+#[test]
 fn the_worst_report_stays() {
     let report = |outcome, left| Report {
         outcome,

@@ -185,6 +185,20 @@ fn the_deadline_ends_every_phase_but_not_the_pre_stop() {
 }
 
 #[test]
+fn a_deadline_once_heard_is_never_shortened() {
+    let answer = |seconds: u64| Answer {
+        verdict: Verdict::Holding,
+        deadline: Some(Duration::from_secs(seconds)),
+    };
+    let mut machine = Machine::new(policy(Until::ConnectionsClosed, false));
+    machine.on_answer(SECOND, answer(600));
+    // Somebody forced the pod, and this controller has seen nothing else.
+    machine.on_answer(2 * SECOND, answer(0));
+    assert_eq!(machine.next(3 * SECOND).finish, None);
+    assert!(machine.next(602 * SECOND).finish.is_some());
+}
+
+#[test]
 fn a_hanging_pre_stop_gets_the_grace_and_no_more() {
     let mut world = World::new(policy(Until::ConnectionsClosed, true));
     world.controller = Some(Verdict::TrafficOff);
