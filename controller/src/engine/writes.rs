@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lameduck_core::drain::{Condition, EventText, RemoveReason};
 use lameduck_core::names::CONDITION_TRAFFIC_OFF;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Engine;
 use crate::index::{Pod, PodKey};
@@ -58,6 +58,18 @@ impl Engine {
         let label = result.as_ref().map_or_else(CallError::label, |()| "ok");
         self.metrics.call(call, label, began.elapsed());
         if let Err(error) = &result {
+            if error.is_outdated() {
+                // Ordinary: the kubelet writes the same pod at the same time.
+                debug!(
+                    namespace = &*key.namespace,
+                    pod = &*key.name,
+                    uid = &*pod.uid,
+                    call,
+                    error = %chain(error),
+                    "A write was decided from an older state; the pod is looked at again."
+                );
+                return result;
+            }
             warn!(
                 namespace = &*key.namespace,
                 pod = &*key.name,

@@ -104,7 +104,7 @@ pub fn answer(pod: &PodFacts, now: Timestamp) -> Answer {
         None => (
             HoldState::Holding,
             AnswerReason::Pending,
-            "the controller's leader has not looked at the pod yet".into(),
+            "the pod is being deleted; its endpoints are being looked at".into(),
         ),
         Some(condition) => (
             if condition.status == ConditionStatus::True {

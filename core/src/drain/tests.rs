@@ -66,7 +66,10 @@ fn stored(condition: Condition) -> Condition {
 #[test]
 fn a_ready_endpoint_is_on_and_named() {
     let other = Endpoint { service: "shop/api".into(), ..entry(true, false) };
-    let decision = decide(&pod(), &endpoints(vec![entry(false, true), other]), at(1));
+    let facts = endpoints(vec![entry(false, true), other]);
+    let early = decide(&pod(), &facts, at(1));
+    assert_eq!((early.condition, early.next_check), (None, Some(at(2))), "not worth a write yet");
+    let decision = decide(&pod(), &facts, at(2));
     let condition = decision.condition.unwrap();
     assert_eq!(condition.status, ConditionStatus::False);
     assert_eq!(&*condition.reason, "EndpointReady");

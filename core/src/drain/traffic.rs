@@ -14,6 +14,10 @@ use super::facts::{Condition, ConditionStatus, Endpoint, EndpointFacts, PodFacts
 use super::reason::{EventReason, EventText};
 use super::text;
 
+/// Endpoints follow a deletion within some 100 ms, so that nobody needs to hear that they have not yet.
+/// Two, because the API keeps whole seconds of a deletion.
+const ON_AFTER_SECONDS: u32 = 2;
+
 /// A watch that breaks and is back sooner than this changes no condition: an API server that is replaced
 /// breaks every watch for a moment, and a thousand pods would be written twice. Nothing gets nearer to
 /// off meanwhile.
@@ -55,6 +59,8 @@ pub enum Traffic {
     On {
         /// The evidence.
         message: String,
+        /// When it becomes worth saying, where it is not yet.
+        say_at: Option<Timestamp>,
     },
     /// No endpoint takes traffic since then.
     Settling {
@@ -109,7 +115,7 @@ impl Traffic {
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::On { message }
+            Self::On { message, .. }
             | Self::Settling { message, .. }
             | Self::Off { message, .. }
             | Self::Unknown { message, .. } => message,
@@ -119,10 +125,10 @@ impl Traffic {
     /// The condition to write; none where the pod's own has this status and reason already.
     pub(super) fn condition(&self, pod: &PodFacts, now: Timestamp) -> Option<Condition> {
         let status = match self {
+            Self::Off { recorded: true, .. }
+            | Self::On { say_at: Some(_), .. }
+            | Self::Unknown { say_at: Some(_), .. } => return None,
             Self::On { .. } | Self::Settling { .. } => ConditionStatus::False,
-            Self::Off { recorded: true, .. } | Self::Unknown { say_at: Some(_), .. } => {
-                return None;
-            }
             Self::Off { .. } => ConditionStatus::True,
             Self::Unknown { .. } => ConditionStatus::Unknown,
         };
@@ -160,7 +166,7 @@ impl Traffic {
             Self::Settling { since, .. } => {
                 Some(later(*since, pod.policy.traffic_off.settle_seconds))
             }
-            Self::Unknown { say_at, .. } => *say_at,
+            Self::On { say_at, .. } | Self::Unknown { say_at, .. } => *say_at,
             _ => None,
         }
     }
@@ -203,8 +209,11 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
             .iter()
             .filter(|entry| entry.takes_traffic())
             .map(|entry| &*entry.service);
+        let say_at =
+            pod.deletion.as_ref().map(|deletion| later(deletion.requested_at, ON_AFTER_SECONDS));
         return Traffic::On {
             message: format!("the pod is still a ready endpoint of {}", text::services(sending)),
+            say_at: say_at.filter(|at| now < *at),
         };
     }
     if endpoints.services.is_empty() && endpoints.entries.is_empty() {
