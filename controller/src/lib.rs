@@ -20,6 +20,7 @@ pub mod index;
 mod kinds;
 pub mod leader;
 pub mod metrics;
+pub mod namespaces;
 pub mod pods;
 pub mod relabel;
 pub mod run;

@@ -23,6 +23,7 @@ use crate::hold::Holds;
 use crate::index::SharedIndex;
 use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
+use crate::namespaces;
 use crate::pods::Pods;
 use crate::relabel;
 use crate::serve::{bind, serve};
@@ -81,6 +82,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .context("the settings of the webhook's certificates cannot work")?;
     background.spawn(certificates::run(keeper, leadership.clone(), metrics.clone(), stop.clone()));
     background.spawn(default_policy::run(client.clone(), leadership.clone(), stop.clone()));
+    background.spawn(namespaces::run(
+        index.clone(),
+        client.clone(),
+        leadership.clone(),
+        stop.clone(),
+    ));
     let events_task = tokio::spawn(send_events);
     let lease_task = tokio::spawn(leader::run(
         client,

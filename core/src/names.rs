@@ -16,6 +16,9 @@ pub const CONDITION_TRAFFIC_OFF: &str = "lameduck.dev/TrafficOff";
 /// Pod condition: the pod's own connections have ended.
 pub const CONDITION_DRAINED: &str = "lameduck.dev/Drained";
 
+/// Condition on a namespace that is being deleted: none of its pods is held any more.
+pub const CONDITION_PODS_RELEASED: &str = "lameduck.dev/PodsReleased";
+
 /// Annotation on a pod that says which version injected what.
 pub const ANNOTATION_INJECTED: &str = "lameduck.dev/injected";
 /// Annotation on a pod: the grace that its author asked for, in seconds.
