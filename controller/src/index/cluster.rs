@@ -1,0 +1,114 @@
+//! What the index knows besides pods: Services, EndpointSlices, namespaces, nodes, policies.
+
+use std::sync::Arc;
+
+use lameduck_core::names::POLICY_LABEL;
+use lameduck_core::policy::Policy;
+
+use super::endpoints::Slice;
+use super::{Index, Namespace, Selector, remove_nested};
+use crate::slim;
+
+impl Index {
+    /// Adds or changes a Service.
+    pub fn apply_service(&mut self, service: &slim::Service) {
+        let namespace = self.interner.get(&service.metadata.namespace);
+        let name = self.interner.get(&service.metadata.name);
+        // An ExternalName Service selects nothing, whatever stands in its selector.
+        let selector: Selector = if service.spec.type_ == "ExternalName" {
+            Box::default()
+        } else {
+            let selector = &service.spec.selector;
+            selector.iter().map(|(k, v)| (self.interner.get(k), self.interner.get(v))).collect()
+        };
+        self.touch_namespace(&namespace);
+        self.services.entry(namespace).or_default().insert(name, selector);
+    }
+
+    /// Removes a Service.
+    pub fn delete_service(&mut self, namespace: &str, name: &str) {
+        remove_nested(&mut self.services, namespace, name);
+        self.touch_namespace(namespace);
+    }
+
+    /// Adds or changes an EndpointSlice.
+    pub fn apply_slice(&mut self, slice: &slim::EndpointSlice) {
+        let namespace = self.interner.get(&slice.metadata.namespace);
+        let name = self.interner.get(&slice.metadata.name);
+        let slice = Slice::new(slice, &mut self.interner);
+        self.touch_slice(&namespace, &slice);
+        let slices = self.slices.entry(Arc::clone(&namespace)).or_default();
+        if let Some(former) = slices.insert(name, slice) {
+            self.touch_slice(&namespace, &former);
+        }
+    }
+
+    /// Removes an EndpointSlice.
+    pub fn delete_slice(&mut self, namespace: &str, name: &str) {
+        if let Some(former) = remove_nested(&mut self.slices, namespace, name) {
+            self.touch_slice(namespace, &former);
+        }
+    }
+
+    /// Adds or changes a namespace.
+    pub fn apply_namespace(&mut self, namespace: &slim::Namespace) {
+        let name = self.interner.get(&namespace.metadata.name);
+        let policy = namespace.metadata.labels.get(POLICY_LABEL);
+        let policy = policy.map(|value| self.interner.get(value));
+        let terminating = namespace.metadata.deletion_timestamp.is_some();
+        self.namespaces.insert(name, Namespace { policy, terminating });
+    }
+
+    /// Removes a namespace.
+    pub fn delete_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
+    }
+
+    /// Every namespace.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&Arc<str>, &Namespace)> {
+        self.namespaces.iter()
+    }
+
+    /// Adds or changes a node.
+    pub fn apply_node(&mut self, node: &slim::Node) {
+        let ready = node
+            .status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let name = self.interner.get(&node.metadata.name);
+        if self.nodes.insert(Arc::clone(&name), ready) != Some(ready) {
+            self.touch_node(&name);
+        }
+    }
+
+    /// Removes a node.
+    pub fn delete_node(&mut self, name: &str) {
+        self.nodes.remove(name);
+        self.touch_node(name);
+    }
+
+    /// Adds or changes a policy.
+    pub fn apply_policy(&mut self, name: &str, policy: Policy) {
+        let name = self.interner.get(name);
+        self.policies.insert(name, Arc::new(policy));
+        self.touch_all();
+    }
+
+    /// Removes a policy. Pods that were injected by it end by the default one.
+    pub fn delete_policy(&mut self, name: &str) {
+        self.policies.remove(name);
+        self.touch_all();
+    }
+
+    /// A policy.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {
+        self.policies.get(name)
+    }
+
+    /// Every policy.
+    pub fn policies(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Policy>)> {
+        self.policies.iter()
+    }
+}
