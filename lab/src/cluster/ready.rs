@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 use tokio::io::AsyncWriteExt;
@@ -87,15 +87,15 @@ pub(super) async fn cluster_dns_applied(run: &RunDirectory, assets: &Assets) -> 
 
 /// Waits until the cluster's DNS serves: pods may ask it from their first moment.
 pub(super) async fn cluster_dns(client: &Client) -> Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
+    let sets: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
     wait(async || {
-        let found = deployments.get("coredns").await.context("the cluster's DNS cannot be read")?;
-        let wanted = found.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-        let available = found.status.and_then(|status| status.available_replicas).unwrap_or(0);
-        Ok(if available >= wanted {
+        let found = sets.get("coredns").await.context("the cluster's DNS cannot be read")?;
+        let available = found.status.and_then(|status| status.number_available).unwrap_or(0);
+        let missing = NODES.len().saturating_sub(usize::try_from(available).unwrap_or(0));
+        Ok(if missing == 0 {
             String::new()
         } else {
-            format!("{available} of {wanted} pods are available")
+            format!("{missing} of its pods are not available")
         })
     })
     .await
