@@ -216,3 +216,70 @@ impl Runner {
 async fn bounded<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, LeaseError> {
     timeout(CALL_MAX, call).await.map_err(|_| LeaseError::Silent)?.map_err(LeaseError::Request)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::testing::{FakeApi, Silence};
+
+    struct Replica {
+        leadership: Leadership,
+        silence: Silence,
+        stop: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    fn replica(api: &FakeApi, me: &str) -> Replica {
+        let (client, silence) = api.fragile_client();
+        let leadership = Leadership::default();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(
+            client,
+            "lameduck-system".into(),
+            "lameduck-controller".into(),
+            me.into(),
+            leadership.clone(),
+            stop.clone(),
+        ));
+        Replica { leadership, silence, stop, task }
+    }
+
+    /// Lets seconds pass, and looks at each tenth of one that there are never two.
+    async fn pass(seconds: u32, replicas: [&Replica; 2]) -> [bool; 2] {
+        for _ in 0..seconds * 10 {
+            sleep(Duration::from_millis(100)).await;
+            let held = replicas.map(|replica| replica.leadership.is_held());
+            assert_ne!(held, [true, true], "two leaders");
+        }
+        replicas.map(|replica| replica.leadership.is_held())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_cut_off_lets_go_before_another_takes_over() {
+        let api = FakeApi::default();
+        let one = replica(&api, "one");
+        sleep(Duration::from_millis(50)).await;
+        let two = replica(&api, "two");
+        let both = [&one, &two];
+        assert_eq!(pass(60, both).await, [true, false], "it is renewed");
+        one.silence.store(true, Ordering::Relaxed);
+        assert_eq!(pass(12, both).await, [false, false], "it stops believing in itself");
+        assert_eq!(pass(10, both).await, [false, true]);
+        one.silence.store(false, Ordering::Relaxed);
+        assert_eq!(pass(60, both).await, [false, true], "who is back does not take it away");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_ends_hands_over_at_once() {
+        let api = FakeApi::default();
+        let one = replica(&api, "one");
+        sleep(Duration::from_millis(50)).await;
+        let two = replica(&api, "two");
+        assert_eq!(pass(5, [&one, &two]).await, [true, false]);
+        one.stop.cancel();
+        assert_eq!(pass(3, [&one, &two]).await, [false, true]);
+        one.task.await.unwrap();
+    }
+}

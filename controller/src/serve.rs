@@ -110,3 +110,63 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
         debug!(%peer, %error, "A connection ended early.");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    async fn ask(stream: &mut TcpStream) {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    }
+
+    async fn read(stream: &mut TcpStream) -> String {
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).await.unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_on_its_way_arrives_and_its_connection_ends() {
+        let release = Arc::new(Notify::new());
+        let arrived = Arc::new(Notify::new());
+        let (waits, tells) = (Arc::clone(&release), Arc::clone(&arrived));
+        let router = Router::new().route(
+            "/",
+            get(move |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move {
+                tells.notify_one();
+                waits.notified().await;
+                peer.ip().to_string()
+            }),
+        );
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, 1, stop.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ask(&mut stream).await;
+        arrived.notified().await;
+        release.notify_one();
+        assert!(read(&mut stream).await.ends_with("127.0.0.1"), "the peer is known");
+
+        // A second connection waits for the only slot; the first is kept alive.
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        ask(&mut waiting).await;
+        ask(&mut stream).await;
+        arrived.notified().await;
+        stop.cancel();
+        tokio::task::yield_now().await;
+        release.notify_one();
+        let answer = read(&mut stream).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"),
+            "{answer}"
+        );
+        assert_eq!(read(&mut stream).await, "", "closed");
+        server.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    }
+}

@@ -2,6 +2,7 @@
 //! and faults.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::http::{Method, Request, Response};
@@ -49,6 +50,7 @@ type Faults = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
 #[derive(Default)]
 struct State {
     pods: BTreeMap<String, Value>,
+    lease: Option<Value>,
     services: Vec<Value>,
     slices: Vec<Value>,
     calls: Vec<Call>,
@@ -60,6 +62,9 @@ struct State {
 #[derive(Clone, Default)]
 pub(crate) struct FakeApi(Arc<Mutex<State>>);
 
+/// Answers nothing for as long as it is set.
+pub(crate) type Silence = Arc<AtomicBool>;
+
 impl FakeApi {
     pub(crate) fn client(&self) -> Client {
         let state = self.clone();
@@ -68,6 +73,22 @@ impl FakeApi {
             async move { Ok::<_, std::convert::Infallible>(state.handle(request).await) }
         });
         Client::new(service, "default")
+    }
+
+    /// A client that can be cut off.
+    pub(crate) fn fragile_client(&self) -> (Client, Silence) {
+        let silence = Silence::default();
+        let (state, silent) = (self.clone(), Arc::clone(&silence));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (state, silent) = (state.clone(), Arc::clone(&silent));
+            async move {
+                if silent.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, std::convert::Infallible>(state.handle(request).await)
+            }
+        });
+        (Client::new(service, "default"), silence)
     }
 
     pub(crate) fn put_pod(&self, pod: Value) {
@@ -143,6 +164,9 @@ impl State {
         if path.ends_with("/endpointslices") {
             return list(&self.slices);
         }
+        if path.contains("/leases") {
+            return self.lease(call);
+        }
         if path.ends_with("/events") {
             return (201, call.body.to_string());
         }
@@ -176,10 +200,42 @@ impl State {
     }
 }
 
+impl State {
+    /// The one Lease there is: created once, replaced only by who has seen its last version.
+    fn lease(&mut self, call: &Call) -> (u16, String) {
+        let stored = self.lease.as_ref().map(|lease| &lease["metadata"]["resourceVersion"]);
+        match (&call.method, stored) {
+            (&Method::GET, None) => return refusal(404),
+            (&Method::GET, Some(_)) => {}
+            (&Method::POST, None) => self.put_lease(call),
+            (&Method::PUT, Some(version))
+                if *version == call.body["metadata"]["resourceVersion"] =>
+            {
+                self.put_lease(call);
+            }
+            _ => return refusal(409),
+        }
+        (200, self.lease.as_ref().unwrap().to_string())
+    }
+
+    fn put_lease(&mut self, call: &Call) {
+        self.version += 1;
+        let mut lease = call.body.clone();
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.lease = Some(lease);
+    }
+}
+
 fn refusal(status: u16) -> (u16, String) {
+    let reason = match status {
+        404 => "NotFound",
+        409 => "Conflict",
+        410 => "Expired",
+        _ => "Unknown",
+    };
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status,
-        "reason": "Test", "message": "as the test says",
+        "reason": reason, "message": "as the test says",
     });
     (status, body.to_string())
 }
