@@ -3,6 +3,8 @@
 //! Needs root and the lab's programs, so these tests run where `cargo lab test`
 //! runs them, and say so where it does not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test, its helpers too")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
