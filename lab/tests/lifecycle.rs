@@ -3,7 +3,12 @@
 //! Needs root and the lab's programs, so these tests run where `cargo lab test`
 //! runs them, and say so where it does not.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test, its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test, its helpers too"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,7 +40,7 @@ impl Bench {
             eprintln!("skipped: `cargo lab test` runs this test");
             return None;
         }
-        let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let path = std::env::temp_dir().join(format!("lameduck-{name}-{}", std::process::id()));
         Some(Self { run: RunDirectory::new(path), _turn: turn })
     }
