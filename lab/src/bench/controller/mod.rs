@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::process::Controller;
-use self::workload::Workload;
+use self::workload::{Ends, Workload};
 use super::Figure;
 use crate::cluster::{Cluster, Options as ClusterOptions};
 use crate::images::product;
@@ -65,13 +65,17 @@ pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
     let controller = Controller::start(&binary, &cluster.kubeconfig()).await?;
     let started = controller.memory()?;
     step.message(format!("{} pods end", options.ends));
-    let mut took = workload.ends(&mut step).await?;
+    let Ends { releases, writes } = workload.ends(&mut step).await?;
     let ended = controller.memory()?;
     drop(controller);
     cluster.down().await?;
 
-    ensure!(took.len() == options.ends, "{} of {} finalizers went", took.len(), options.ends);
-    took.sort_unstable();
+    ensure!(
+        releases.len() == options.ends,
+        "{} of {} finalizers went",
+        releases.len(),
+        options.ends
+    );
     let (pods, ends) = (options.pods, options.ends);
     let figures = vec![
         Figure::at_most(
@@ -92,19 +96,29 @@ pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
         ),
         Figure::for_information(
             format!("last container ended to finalizer off, median of {ends}"),
-            millis(quantile(&took, 50)?),
+            millis(quantile(&releases, 50)?),
             "ms",
         ),
         Figure::at_most(
             "last container ended to finalizer off, 99th percentile",
-            millis(quantile(&took, 99)?),
+            millis(quantile(&releases, 99)?),
             RELEASE_MILLIS,
             "ms",
         ),
         Figure::at_most(
             "last container ended to finalizer off, slowest",
-            millis(quantile(&took, 100)?),
+            millis(quantile(&releases, 100)?),
             RELEASE_MILLIS,
+            "ms",
+        ),
+        Figure::for_information(
+            "of that the API server's, for one write, median",
+            millis(quantile(&writes, 50)?),
+            "ms",
+        ),
+        Figure::for_information(
+            "of that the API server's, for one write, 99th percentile",
+            millis(quantile(&writes, 99)?),
             "ms",
         ),
     ];

@@ -30,6 +30,14 @@ const ENDS: &str = "bench=ends";
 /// What takes longer never comes.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// What was measured, each sorted.
+pub(super) struct Ends {
+    /// From before the write that ends a container to the end of the finalizer.
+    pub(super) releases: Vec<Duration>,
+    /// That write alone: the API server's part, which a release has twice.
+    pub(super) writes: Vec<Duration>,
+}
+
 /// The pods of the bench.
 pub(super) struct Workload {
     client: Client,
@@ -130,9 +138,9 @@ impl Workload {
         Ok(())
     }
 
-    /// Deletes the pods to be measured, waits until their traffic is off, ends their containers one by
-    /// one, and returns how long each finalizer stayed after that.
-    pub(super) async fn ends(&self, step: &mut Step) -> Result<Vec<Duration>> {
+    /// Deletes the pods to be measured, waits until their traffic is off, and ends their containers one
+    /// by one.
+    pub(super) async fn ends(&self, step: &mut Step) -> Result<Ends> {
         let ends = self.options.ends;
         stream::iter(0..ends)
             .map(|number| async move {
@@ -148,6 +156,7 @@ impl Workload {
             .context("traffic did not get off for every pod")??;
         let (stamps, stamped) = tokio::sync::mpsc::unbounded_channel();
         let gone = tokio::spawn(watch(self.client.clone(), version, ends, stamped));
+        let mut writes = Vec::new();
         let mut due = interval(Duration::from_secs(1) / self.options.ends_per_second.max(1));
         for number in 0..ends {
             due.tick().await;
@@ -155,13 +164,18 @@ impl Workload {
             let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace_of(number));
             let name = name_of(number);
             // From before the request: the API server's own time counts too.
-            stamps.send((name.clone(), Instant::now())).context("the watch has ended")?;
+            let began = Instant::now();
+            stamps.send((name.clone(), began)).context("the watch has ended")?;
             pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(ended()))
                 .await
                 .context("a container cannot be ended")?;
+            writes.push(began.elapsed());
         }
         drop(stamps);
-        gone.await.context("the watch ended without a word")?
+        let mut releases = gone.await.context("the watch ended without a word")??;
+        writes.sort_unstable();
+        releases.sort_unstable();
+        Ok(Ends { releases, writes })
     }
 
     /// Waits until every deleted pod's condition says that traffic is off. Returns where to watch from.
