@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::side::WORKLOAD;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, NODES};
 use crate::lb::haproxy::{HaProxy, Side};
 use crate::lb::stand_in::DEFAULT_LAG;
 use crate::load::{LoadProcess, Settings};
+use crate::process::output;
 use crate::progress::Progress;
 
 /// Arguments of `nice`: on a busy machine, what measures must not wait for what is measured.
@@ -56,6 +57,8 @@ impl<'a> Stage<'a> {
     /// As there.
     pub async fn open_with_lag(cluster: &'a Cluster, lag: Duration) -> Result<Self> {
         let client = cluster.client().await?;
+        weigh_containers();
+        forget_closed_connections(cluster).await?;
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Tells the namespaces of two runs on one cluster apart.
         let label =
@@ -187,6 +190,35 @@ impl<'a> Stage<'a> {
         command.arg(lab_program()?).arg("load").args(Settings::new(target).arguments());
         LoadProcess::start(&mut command)
     }
+}
+
+/// Gives all containers together the weight of 16 processes.
+///
+/// The demo's pods ask for no CPU, as ordinary pods do, so next to anything else that computes on this
+/// machine they would get next to nothing, and what is lost then says nothing about how pods end. Best
+/// effort: where the file is not there or cannot be written, the machine had better be idle.
+fn weigh_containers() {
+    for (file, weight) in [
+        ("/sys/fs/cgroup/cpu/k8s.io/cpu.shares", "16384"),
+        ("/sys/fs/cgroup/k8s.io/cpu.weight", "1600"),
+    ] {
+        std::fs::write(file, weight).ok();
+    }
+}
+
+/// Lets the nodes' connection tracking forget a closed connection after 10 s instead of 120 s.
+///
+/// Clients, load balancer and nodes share one kernel here. A wave of scenarios closes some 3,000
+/// connections per second, and in 120 s they would fill the kernel's table of 262,144, which is the
+/// same for every network namespace: then packets are dropped, of both sides alike.
+async fn forget_closed_connections(cluster: &Cluster) -> Result<()> {
+    let command = "echo 10 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait";
+    for node in NODES {
+        let mut shell = cluster.enter_node(node, "sh", ["-c", command]);
+        output(&format!("shortening the memory of {node}'s connection tracking"), &mut shell)
+            .await?;
+    }
+    Ok(())
 }
 
 /// This program, or where it is a test of another crate the one that `LAMEDUCK_LAB_PROGRAM` names.
