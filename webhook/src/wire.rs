@@ -40,7 +40,7 @@ pub(crate) struct Kind<'a> {
     pub(crate) kind: Str<'a>,
 }
 
-/// The answer. Always allowed: this webhook changes and warns, it never refuses.
+/// The answer without its patch. Always allowed: this webhook changes and warns, it never refuses.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Answer<'a> {
@@ -54,11 +54,6 @@ pub(crate) struct Answer<'a> {
 pub(crate) struct Response<'a> {
     pub(crate) uid: &'a str,
     pub(crate) allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) patch_type: Option<&'static str>,
-    /// Base64 of a JSON patch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) patch: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) warnings: &'a [String],
     pub(crate) audit_annotations: AuditAnnotations,

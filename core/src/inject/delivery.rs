@@ -3,11 +3,12 @@
 //!
 //! This file is all there is to delivery, so that an image volume can take its place.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{
     patch::Patch,
-    view::{Amounts, Container, Pod, PodSpec, Resources},
+    view::{Container, Pod, PodSpec, Resources},
 };
 use crate::names::{HOLD_CONTAINER, HOLD_MOUNT_PATH};
 
@@ -83,42 +84,111 @@ pub(super) fn add(patch: &mut Patch, pod: &Pod<'_>, image: &str) {
     patch.prepend("/spec/initContainers", spec.init_containers.is_some(), init(spec, image));
 }
 
-/// The mount for a container that is held.
-pub(super) fn mount() -> Value {
-    json!({"name": HOLD_CONTAINER, "mountPath": HOLD_MOUNT_PATH, "readOnly": true})
+/// A mount of the hold's volume at its place.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Mount {
+    name: &'static str,
+    mount_path: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_only: Option<bool>,
 }
 
-fn init(spec: &PodSpec<'_>, image: &str) -> Value {
-    let mut security = json!({
-        "allowPrivilegeEscalation": false,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": true,
-        "runAsNonRoot": true,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    });
+impl Mount {
+    /// For a container that is held.
+    pub(super) const READ_ONLY: Self = Self { read_only: Some(true), ..Self::WRITABLE };
+    /// For the init container.
+    const WRITABLE: Self =
+        Self { name: HOLD_CONTAINER, mount_path: HOLD_MOUNT_PATH, read_only: None };
+}
+
+/// The init container.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Init<'a> {
+    name: &'static str,
+    image: &'a str,
+    image_pull_policy: &'static str,
+    command: [&'static str; 4],
+    env: [Variable; 4],
+    volume_mounts: [Mount; 1],
+    security_context: SecurityContext,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<&'a Resources<'a>>,
+}
+
+/// An environment variable with a field of the pod.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Variable {
+    name: &'static str,
+    value_from: ValueFrom,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ValueFrom {
+    field_ref: FieldRef,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldRef {
+    api_version: &'static str,
+    field_path: &'static str,
+}
+
+/// What restricted Pod Security asks for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SecurityContext {
+    allow_privilege_escalation: bool,
+    capabilities: Capabilities,
+    read_only_root_filesystem: bool,
+    run_as_non_root: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_as_user: Option<i64>,
+    seccomp_profile: SeccompProfile,
+}
+
+#[derive(Serialize)]
+struct Capabilities {
+    drop: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct SeccompProfile {
+    r#type: &'static str,
+}
+
+fn init<'a>(spec: &'a PodSpec<'_>, image: &'a str) -> Init<'a> {
+    let field = |name, field_path| Variable {
+        name,
+        value_from: ValueFrom { field_ref: FieldRef { api_version: "v1", field_path } },
+    };
     let pod_user = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    if pod_user.is_none_or(|user| user == 0) {
-        security["runAsUser"] = json!(USER);
-    }
-    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
-    let mut container = json!({
-        "name": HOLD_CONTAINER,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [IMAGE_BINARY_PATH, "install", "--to", HOLD_MOUNT_PATH],
-        "env": [
+    Init {
+        name: HOLD_CONTAINER,
+        image,
+        image_pull_policy: "IfNotPresent",
+        command: [IMAGE_BINARY_PATH, "install", "--to", HOLD_MOUNT_PATH],
+        env: [
             field("LAMEDUCK_POD_NAMESPACE", "metadata.namespace"),
             field("LAMEDUCK_POD_NAME", "metadata.name"),
             field("LAMEDUCK_POD_UID", "metadata.uid"),
             field("LAMEDUCK_POD_IP", "status.podIP"),
         ],
-        "volumeMounts": [{"name": HOLD_CONTAINER, "mountPath": HOLD_MOUNT_PATH}],
-        "securityContext": security,
-    });
-    if let Some(resources) = resources(spec) {
-        container["resources"] = resources;
+        volume_mounts: [Mount::WRITABLE],
+        security_context: SecurityContext {
+            allow_privilege_escalation: false,
+            capabilities: Capabilities { drop: ["ALL"] },
+            read_only_root_filesystem: true,
+            run_as_non_root: true,
+            run_as_user: pod_user.is_none_or(|user| user == 0).then_some(USER),
+            seccomp_profile: SeccompProfile { r#type: "RuntimeDefault" },
+        },
+        resources: resources(spec),
     }
-    container
 }
 
 /// CPU and memory of the init container: those of the first regular container that has any.
@@ -128,7 +198,7 @@ fn init(spec: &PodSpec<'_>, image: &str) -> Value {
 /// makes it Burstable is still there. The scheduler's request is the larger of an init container's
 /// and the sum of the regular ones, so it does not grow. Where the pod has resources of its own,
 /// those make the class.
-fn resources(spec: &PodSpec<'_>) -> Option<Value> {
+fn resources<'a>(spec: &'a PodSpec<'_>) -> Option<&'a Resources<'a>> {
     let is_set = |resources: &Resources<'_>| {
         resources.requests.is_some_and(|amounts| !amounts.is_empty())
             || resources.limits.is_some_and(|amounts| !amounts.is_empty())
@@ -136,27 +206,8 @@ fn resources(spec: &PodSpec<'_>) -> Option<Value> {
     if spec.resources.as_ref().is_some_and(is_set) {
         return None;
     }
-    let from = spec
-        .containers
+    spec.containers
         .iter()
         .filter_map(|container| container.resources.as_ref())
-        .find(|resources| is_set(resources))?;
-    let mut copy = Map::new();
-    for (name, amounts) in [("requests", from.requests), ("limits", from.limits)] {
-        if let Some(amounts) = amounts.filter(|amounts| !amounts.is_empty()) {
-            copy.insert(name.to_owned(), copy_amounts(amounts));
-        }
-    }
-    Some(Value::Object(copy))
-}
-
-fn copy_amounts(amounts: Amounts<'_>) -> Value {
-    [("cpu", amounts.cpu), ("memory", amounts.memory)]
-        .into_iter()
-        .filter_map(|(name, raw)| {
-            // A raw value is valid JSON by construction, so nothing is dropped here.
-            Some((name.to_owned(), serde_json::from_str::<Value>(raw?.get()).ok()?))
-        })
-        .collect::<Map<_, _>>()
-        .into()
+        .find(|resources| is_set(resources))
 }

@@ -1,10 +1,13 @@
 //! RFC 6902 operations, as the API server takes them.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
-/// One operation of a JSON patch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// One operation of a JSON patch. Values are JSON text already: they are written once, and never read
+/// again on the way to the API server.
+#[derive(Clone, Debug, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Operation {
     /// Sets a member whether or not it is there, or inserts into a list.
@@ -12,13 +15,25 @@ pub enum Operation {
         /// JSON pointer.
         path: String,
         /// The new value.
-        value: Value,
+        value: Box<RawValue>,
     },
     /// Takes a member away.
     Remove {
         /// JSON pointer.
         path: String,
     },
+}
+
+impl PartialEq for Operation {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Add { path, value }, Self::Add { path: other_path, value: other_value }) => {
+                path == other_path && value.get() == other_value.get()
+            }
+            (Self::Remove { path }, Self::Remove { path: other_path }) => path == other_path,
+            _ => false,
+        }
+    }
 }
 
 /// Operations in the order in which they were added.
@@ -29,8 +44,8 @@ pub(crate) struct Patch {
 
 impl Patch {
     /// Sets the member at `path`, whether or not it is there; its parent must be.
-    pub(crate) fn set(&mut self, path: impl Into<String>, value: impl Into<Value>) {
-        self.operations.push(Operation::Add { path: path.into(), value: value.into() });
+    pub(crate) fn set(&mut self, path: impl Into<String>, value: impl Serialize) {
+        self.operations.push(Operation::Add { path: path.into(), value: text(value) });
     }
 
     /// Removes the member at `path`, which must be there.
@@ -39,19 +54,18 @@ impl Patch {
     }
 
     /// Sets members of the object at `parent`; creates the object where it is missing.
-    pub(crate) fn set_members(
+    pub(crate) fn set_members<V: Serialize>(
         &mut self,
         parent: &str,
         parent_exists: bool,
-        members: impl IntoIterator<Item = (&'static str, Value)>,
+        members: impl IntoIterator<Item = (&'static str, V)>,
     ) {
         if parent_exists {
             for (name, value) in members {
                 self.set(format!("{parent}/{}", escape(name)), value);
             }
         } else {
-            let members: Map<String, Value> =
-                members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let members: BTreeMap<&str, V> = members.into_iter().collect();
             if !members.is_empty() {
                 self.set(parent, members);
             }
@@ -59,20 +73,20 @@ impl Patch {
     }
 
     /// Appends to the list at `path`; creates the list where it is missing.
-    pub(crate) fn append(&mut self, path: &str, list_exists: bool, value: Value) {
+    pub(crate) fn append(&mut self, path: &str, list_exists: bool, value: impl Serialize) {
         if list_exists {
             self.set(format!("{path}/-"), value);
         } else {
-            self.set(path, vec![value]);
+            self.set(path, [value]);
         }
     }
 
     /// Inserts at the head of the list at `path`; creates the list where it is missing.
-    pub(crate) fn prepend(&mut self, path: &str, list_exists: bool, value: Value) {
+    pub(crate) fn prepend(&mut self, path: &str, list_exists: bool, value: impl Serialize) {
         if list_exists {
             self.set(format!("{path}/0"), value);
         } else {
-            self.set(path, vec![value]);
+            self.set(path, [value]);
         }
     }
 
@@ -85,6 +99,16 @@ impl Patch {
     pub(crate) fn into_operations(self) -> Vec<Operation> {
         self.operations
     }
+}
+
+/// The JSON text of a value of this module's own making.
+#[expect(
+    clippy::expect_used,
+    reason = "serialization fails for maps whose keys are no strings, and for types that refuse; \
+              injection has neither"
+)]
+fn text(value: impl Serialize) -> Box<RawValue> {
+    to_raw_value(&value).expect("injected values are plain JSON")
 }
 
 /// A member name as it stands in a JSON pointer (RFC 6901).

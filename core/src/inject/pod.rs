@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{
     Context, Outcome, Plan,
-    delivery::{self, Delivery},
+    delivery::{self, Delivery, Mount},
     grace,
     patch::Patch,
     prestop::{self, HoldFacts, Keep, PreStop},
@@ -135,7 +134,7 @@ impl<'a> Draft<'a> {
                     self.patch.append(
                         &format!("{path}/volumeMounts"),
                         container.volume_mounts.is_some(),
-                        delivery::mount(),
+                        Mount::READ_ONLY,
                     );
                 }
             }
@@ -159,13 +158,9 @@ impl<'a> Draft<'a> {
             }
             PreStop::Nothing => {}
         }
-        if let Some(handler) = prestop::handler(&decision) {
+        if let Some(hook) = prestop::hook(&decision) {
             let lifecycle = format!("{path}/lifecycle");
-            self.patch.set_members(
-                &lifecycle,
-                container.lifecycle.is_some(),
-                [("preStop", handler)],
-            );
+            self.patch.set_members(&lifecycle, container.lifecycle.is_some(), [("preStop", hook)]);
         }
         if let Some(probe) = probes::readiness(container, &self.policy.readiness_probe) {
             self.injected.probes.insert(name.to_owned());
@@ -227,25 +222,21 @@ impl<'a> Draft<'a> {
             self.patch.set_members(
                 "/metadata/labels",
                 metadata.labels.is_some(),
-                [(POLICY_LABEL, policy_name.into())],
+                [(POLICY_LABEL, policy_name)],
             );
         }
         let mut finalizers = metadata.finalizers.iter().flatten();
         if self.policy.finalizer == FinalizerMode::Always
             && !finalizers.any(|finalizer| &**finalizer == FINALIZER)
         {
-            self.patch.append(
-                "/metadata/finalizers",
-                metadata.finalizers.is_some(),
-                FINALIZER.into(),
-            );
+            self.patch.append("/metadata/finalizers", metadata.finalizers.is_some(), FINALIZER);
         }
         let before = metadata
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.injected.as_deref())
             .and_then(|value| serde_json::from_str::<Injected>(value).ok());
-        let mut members: Vec<(&'static str, Value)> = Vec::new();
+        let mut members: Vec<(&'static str, String)> = Vec::new();
         // Written once, and again only with a change: another version of the webhook that reviews the
         // pod a second time has nothing to say.
         if before.is_none() || !self.patch.is_empty() {
@@ -257,13 +248,13 @@ impl<'a> Draft<'a> {
             injected.probes.append(&mut self.injected.probes);
             // Strings and lists of strings always serialize.
             if let Ok(value) = serde_json::to_string(&injected) {
-                members.push((ANNOTATION_INJECTED, value.into()));
+                members.push((ANNOTATION_INJECTED, value));
             }
             self.injected = injected;
         }
         if self.raised_grace_seconds.is_some() {
             let original = self.original_grace_seconds.to_string();
-            members.push((ANNOTATION_ORIGINAL_GRACE, original.into()));
+            members.push((ANNOTATION_ORIGINAL_GRACE, original));
         }
         self.patch.set_members("/metadata/annotations", metadata.annotations.is_some(), members);
     }

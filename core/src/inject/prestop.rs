@@ -7,7 +7,7 @@
 //! | httpGet over HTTPS, or to a port that has no number | kept as it is, no hold in this container |
 //! | tcpSocket | the hold: the kubelet never ran such a hook |
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::view::{Container, Handler, HttpGet, IntOrString, Port};
 use crate::{
@@ -85,11 +85,19 @@ pub(super) fn decide(
     }
 }
 
-/// The handler for a decision that changes something.
-pub(super) fn handler(decision: &PreStop) -> Option<Value> {
+/// A preStop as the API takes it.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Hook<'a> {
+    Exec { command: &'a [String] },
+    Sleep { seconds: u32 },
+}
+
+/// The hook for a decision that changes something.
+pub(super) fn hook(decision: &PreStop) -> Option<Hook<'_>> {
     match decision {
-        PreStop::Hold(command) => Some(json!({"exec": {"command": command}})),
-        PreStop::Sleep(seconds) => Some(json!({"sleep": {"seconds": seconds}})),
+        PreStop::Hold(command) => Some(Hook::Exec { command }),
+        PreStop::Sleep(seconds) => Some(Hook::Sleep { seconds: *seconds }),
         PreStop::Present | PreStop::Keep(_) | PreStop::Nothing => None,
     }
 }

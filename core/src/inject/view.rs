@@ -7,7 +7,7 @@
 use std::{borrow::Cow, fmt, ops::Deref};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{Error, IgnoredAny, Visitor},
 };
 use serde_json::value::RawValue;
@@ -380,25 +380,25 @@ pub struct VolumeMount<'a> {
     pub mount_path: Option<Str<'a>>,
 }
 
-/// Requests and limits.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// Requests and limits. They serialize to what they were read from.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Resources<'a> {
     /// What the scheduler sets aside.
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Amounts<'a>>,
     /// What the kernel enforces.
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Amounts<'a>>,
 }
 
 /// The two resources that make the QoS class. Quantities are copied, never computed with.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Amounts<'a> {
     /// CPU.
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<&'a RawValue>,
     /// Memory.
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub memory: Option<&'a RawValue>,
 }
 

@@ -152,7 +152,7 @@ impl<'a> TemplateLabel<'a> {
         }
         match (self.workloads, &template.metadata) {
             (Some(label), Some(metadata)) => {
-                let labels = [(POLICY_LABEL, label.into())];
+                let labels = [(POLICY_LABEL, label)];
                 patch.set_members(LABELS, metadata.labels.is_some(), labels);
             }
             (Some(label), None) => {
@@ -268,7 +268,7 @@ fn change(kind: WorkloadKind, patch: &mut Patch, new: &Workload<'_>, wanted: &Fi
     let current = Fields::of(kind, new);
     if wanted.strategy != current.strategy {
         match &wanted.strategy {
-            Some(strategy) => patch.set(kind.strategy_path(), strategy.clone()),
+            Some(strategy) => patch.set(kind.strategy_path(), strategy),
             None => patch.remove(kind.strategy_path()),
         }
     }
@@ -295,7 +295,7 @@ fn remember(
         patch.set_members(
             "/metadata/annotations",
             annotations.is_some(),
-            [(ANNOTATION_ORIGINAL_UPDATE_STRATEGY, serde_json::to_string(now)?.into())],
+            [(ANNOTATION_ORIGINAL_UPDATE_STRATEGY, serde_json::to_string(now)?)],
         );
     }
     Ok(())
