@@ -12,7 +12,7 @@ use lameduck_core::drain::{EventKind, EventText};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::index::PodKey;
 use crate::metrics::Metrics;
@@ -129,7 +129,19 @@ async fn send(
         let sent = timeout(SEND_MAX, recorder.publish(&event, &reference)).await;
         let error = match sent {
             Ok(Ok(())) => return,
-            // Refused, for example in a namespace that is being deleted: it would be again.
+            Ok(Err(Error::Api(status))) if is_namespace_ending(status.code, &status.message) => {
+                // Expected wherever a namespace is deleted, for each of its pods.
+                metrics.event_dropped();
+                debug!(
+                    namespace = &*key.namespace,
+                    pod = &*key.name,
+                    uid = &*uid,
+                    reason = event.reason,
+                    "The namespace is being deleted and takes no event any more."
+                );
+                return;
+            }
+            // Refused: it would be again.
             Ok(Err(Error::Api(status))) if status.code < 500 && status.code != 429 => {
                 break status.message;
             }
@@ -151,4 +163,25 @@ async fn send(
         error,
         "An event could not be sent and is dropped."
     );
+}
+
+/// Whether an event was refused because its namespace is being deleted.
+fn is_namespace_ending(code: u16, message: &str) -> bool {
+    code == 403 && message.contains("because it is being terminated")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_ends_is_told_from_a_missing_right() {
+        let ending = "events.events.k8s.io \"web-0.18\" is forbidden: unable to create new content in \
+                      namespace shop because it is being terminated";
+        let denied =
+            "events.events.k8s.io is forbidden: User \"x\" cannot create resource \"events\"";
+        assert!(is_namespace_ending(403, ending));
+        assert!(!is_namespace_ending(403, denied));
+        assert!(!is_namespace_ending(409, ending));
+    }
 }

@@ -13,6 +13,7 @@ pub mod args;
 pub mod certificates;
 pub mod confirm;
 pub mod default_policy;
+pub mod descriptors;
 pub mod engine;
 pub mod events;
 pub mod hold;

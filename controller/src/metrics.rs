@@ -224,7 +224,7 @@ impl Metrics {
         );
         registry.register(
             "events_dropped",
-            "Events that were not sent because the queue was full",
+            "Events that were not sent: the queue was full, or the API server refused them",
             metrics.events_dropped.clone(),
         );
         metrics.registry = Arc::new(registry);

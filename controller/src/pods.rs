@@ -120,7 +120,7 @@ impl Pods {
     /// Writes a condition. With `version`, only where nobody changed the pod since.
     ///
     /// # Errors
-    /// 409 where the pod is another one, or has changed.
+    /// 409 where the pod has changed (with `version`), 422 where it is another one, 404 where it is gone.
     pub async fn write_condition(
         &self,
         key: &PodKey,
@@ -154,7 +154,7 @@ impl Pods {
     /// Writes a label.
     ///
     /// # Errors
-    /// 404 where the pod is gone, 409 where it is another one.
+    /// 404 where the pod is gone, 422 where it is another one.
     pub async fn write_label(
         &self,
         key: &PodKey,

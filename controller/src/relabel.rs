@@ -72,7 +72,7 @@ async fn put_back(
             events.send(key, &lost.uid, EventText::new(EventReason::LabelRestored, note));
         }
         // It is gone, or another one: nothing is kept by our finalizer.
-        Err(error) if matches!(error.status(), Some(404 | 409)) => {}
+        Err(error) if matches!(error.status(), Some(404 | 409 | 422)) => {}
         Err(error) => {
             warn!(
                 namespace = &*key.namespace,
@@ -85,4 +85,33 @@ async fn put_back(
         }
     }
     index.with(|index| index.relabelled(key, &lost.uid));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::testing::{FakeApi, pod};
+
+    #[tokio::test]
+    async fn a_successor_of_the_same_name_ends_the_matter() {
+        let api = FakeApi::default();
+        let mut successor = pod("web-0");
+        successor["metadata"]["uid"] = json!("uid-new");
+        api.put_pod(successor.clone());
+        let index = SharedIndex::default();
+        let key = PodKey::new("shop", "web-0");
+        index.with(|index| index.lost_label(&key, "uid-web-0", Some("slow")));
+        let metrics = Metrics::new(Leadership::default());
+        let (events, _sender) =
+            crate::events::start(api.client(), metrics, "me".into(), CancellationToken::new());
+        for (key, lost) in index.with(|index| index.unlabelled(9)) {
+            put_back(&index, &Pods::new(api.client()), &events, &key, &lost).await;
+        }
+        assert_eq!(api.calls().len(), 1);
+        assert_eq!(api.pod("web-0"), Some(successor));
+        assert_eq!(index.with(|index| index.unlabelled(9)), []);
+    }
 }

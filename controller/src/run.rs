@@ -17,6 +17,7 @@ use crate::args::Args;
 use crate::certificates;
 use crate::confirm::Confirm;
 use crate::default_policy;
+use crate::descriptors;
 use crate::engine::Engine;
 use crate::events;
 use crate::hold::Holds;
@@ -30,7 +31,8 @@ use crate::serve::{bind, serve};
 use crate::unprotected::Scan;
 use crate::{slim, watch};
 
-/// Connections of holds at once. One per container that is being held.
+/// Connections of holds at once, where there are descriptors for so many. One per container that is
+/// being held.
 const HOLD_CONNECTIONS_MAX: usize = 12_000;
 /// Connections to metrics and health at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -74,7 +76,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let pods = Pods::new(client.clone());
     let (events, send_events) =
         events::start(client.clone(), metrics.clone(), identity.clone(), stop_events.clone());
-    info!(identity, %hold_address, %admin_address, "Starting.");
+    let open_files = descriptors::raise_limit();
+    let hold_connections = descriptors::connections(open_files, HOLD_CONNECTIONS_MAX);
+    info!(identity, %hold_address, %admin_address, open_files, hold_connections, "Starting.");
 
     let background = TaskTracker::new();
     background.spawn(watch_all(&client, &index, &metrics, &stop));
@@ -130,12 +134,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         accept_node_addresses,
         stop.clone(),
     );
-    let hold_task = tokio::spawn(serve(
-        hold_listener,
-        holds.clone().router(),
-        HOLD_CONNECTIONS_MAX,
-        stop.clone(),
-    ));
+    let hold_task =
+        tokio::spawn(serve(hold_listener, holds.clone().router(), hold_connections, stop.clone()));
     let admin = Admin { index, metrics, stop: stop.clone() };
     let stop_admin = CancellationToken::new();
     let admin_task = tokio::spawn(serve(

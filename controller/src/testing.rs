@@ -179,16 +179,18 @@ impl State {
             return (200, pod.to_string());
         }
         if subresource == "status" {
-            for precondition in ["uid", "resourceVersion"] {
-                let wanted = &call.body["metadata"][precondition];
-                if !wanted.is_null() && *wanted != pod["metadata"][precondition] {
-                    return refusal(409);
-                }
+            if let Some(status) = unmet(&call.body["metadata"], &pod["metadata"]) {
+                return refusal(status);
             }
             let new = call.body["status"]["conditions"][0].clone();
             let conditions = pod["status"]["conditions"].as_array_mut().unwrap();
             conditions.retain(|old| old["type"] != new["type"]);
             conditions.push(new);
+        } else if call.body.is_object() {
+            if let Some(status) = unmet(&call.body["metadata"], &pod["metadata"]) {
+                return refusal(status);
+            }
+            json_patch::merge(pod, &call.body);
         } else {
             let patch: json_patch::Patch = serde_json::from_value(call.body.clone()).unwrap();
             if json_patch::patch(pod, &patch).is_err() {
@@ -224,6 +226,15 @@ impl State {
         lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.lease = Some(lease);
     }
+}
+
+/// How the API server refuses a patch whose metadata does not fit: the version first, then the UID,
+/// which is only another field that must not change.
+fn unmet(wanted: &Value, found: &Value) -> Option<u16> {
+    [("resourceVersion", 409), ("uid", 422)]
+        .into_iter()
+        .find(|(field, _)| !wanted[*field].is_null() && wanted[*field] != found[*field])
+        .map(|(_, status)| status)
 }
 
 fn refusal(status: u16) -> (u16, String) {
@@ -264,6 +275,7 @@ pub(crate) fn deleted(mut pod: Value, at: jiff::Timestamp) -> Value {
     let until = at + jiff::SignedDuration::from_secs(940);
     pod["metadata"]["deletionTimestamp"] = json!(format!("{until:.0}"));
     pod["metadata"]["deletionGracePeriodSeconds"] = json!(940);
+    pod["metadata"]["resourceVersion"] = json!("6");
     pod
 }
 

@@ -296,6 +296,7 @@ async fn a_finalizer_that_moved_is_found_again() {
     // Somebody put another one in front, and the watch has not told yet.
     let mut moved = scene.api.pod("web-0").unwrap();
     let known = ended(moved.clone());
+    moved["metadata"]["resourceVersion"] = json!("5000");
     moved["metadata"]["finalizers"] = json!(["other.example/first", "lameduck.dev/drain"]);
     scene.api.put_pod(ended(moved));
     scene.index.with(|index| index.apply_pod(parse(&known)));
@@ -306,18 +307,54 @@ async fn a_finalizer_that_moved_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_is_tried_again_with_what_the_watch_brings() {
+async fn a_conflict_is_read_again_and_does_not_wait_for_the_watch() {
     let scene = Scene::new();
     let pod = scene.deleted("web-0");
     let mut newer = pod.clone();
-    newer["metadata"]["resourceVersion"] = json!("6");
+    newer["metadata"]["resourceVersion"] = json!("7");
     scene.index.with(|index| index.apply_pod(parse(&pod)));
-    scene.api.put_pod(newer.clone());
-    sleep(Duration::from_millis(50)).await;
-    assert_eq!(scene.api.pod("web-0").unwrap()["status"]["conditions"], json!([]));
-    scene.index.with(|index| index.apply_pod(parse(&newer)));
+    scene.api.put_pod(newer);
     sleep(Duration::from_secs(10)).await;
     let calls = scene.api.short_calls();
     assert_eq!(calls.last().unwrap(), "PATCH web-0/status True EndpointsNotReady", "{calls:?}");
+    scene.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_gone_is_written_to_once() {
+    // Still there by the watch; its condition, or its finalizer, is written next.
+    for with_condition in [false, true] {
+        let scene = Scene::new();
+        let mut known = ended(scene.deleted("web-0"));
+        if with_condition {
+            known["status"]["conditions"] = json!([{
+                "type": "lameduck.dev/TrafficOff", "status": "True", "reason": "EndpointsNotReady",
+                "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]);
+        }
+        scene.index.with(|index| index.apply_pod(parse(&known)));
+        sleep(Duration::from_secs(60)).await;
+        let calls = scene.api.short_calls();
+        let patches = calls.iter().filter(|call| call.starts_with("PATCH")).count();
+        assert_eq!(patches, 1, "{calls:?}");
+        let key = PodKey::new("shop", "web-0");
+        assert!(scene.index.with(|index| index.pod(&key).is_none()));
+        scene.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_of_the_same_name_is_not_written_to() {
+    let scene = Scene::new();
+    scene.index.with(|index| index.apply_pod(parse(&scene.deleted("web-0"))));
+    let mut successor = pod("web-0");
+    successor["metadata"]["uid"] = json!("uid-new");
+    successor["metadata"]["resourceVersion"] = json!("9");
+    scene.api.put_pod(successor.clone());
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(scene.api.pod("web-0"), Some(successor));
+    let calls = scene.api.short_calls();
+    let patches = calls.iter().filter(|call| call.starts_with("PATCH")).count();
+    assert_eq!(patches, 1, "{calls:?}");
     scene.finish().await;
 }

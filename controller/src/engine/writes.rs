@@ -102,9 +102,18 @@ impl Engine {
         let written =
             self.pods.write_condition(key, &pod.uid, version, CONDITION_TRAFFIC_OFF, &condition);
         let written = match written.await {
+            Ok(written) => written,
             // The object is gone, and with it everything there was to say about it.
-            Err(error) if error.status() == Some(404) => return Ok(()),
-            other => other?,
+            Err(error) if error.status() == Some(404) => {
+                self.index.with(|index| index.pod_gone(key, &pod.uid));
+                return Ok(());
+            }
+            Err(error) if matches!(error.status(), Some(409 | 422)) => {
+                // It has changed, or is another one: see what is there.
+                self.read_again(key, &pod.uid).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
         };
         self.index.with(|index| index.apply_known_pod(written));
         info!(
@@ -137,18 +146,17 @@ impl Engine {
             return Err(CallError::NotLeading);
         }
         match self.pods.remove_finalizer(key, &pod.uid, at).await {
-            Ok(()) => {}
-            Err(error) if error.status() == Some(404) => {}
-            Err(error) if error.status() == Some(422) => {
+            Ok(()) => self.index.with(|index| index.finalizer_removed(key, &pod.uid)),
+            Err(error) if error.status() == Some(404) => {
+                self.index.with(|index| index.pod_gone(key, &pod.uid));
+            }
+            Err(error) if matches!(error.status(), Some(409 | 422)) => {
                 // Another finalizer came or went, or the pod is another one: see what is there.
-                if let Some(pod) = self.pods.get(key).await? {
-                    self.index.with(|index| index.apply_known_pod(pod));
-                }
+                self.read_again(key, &pod.uid).await?;
                 return Err(error);
             }
             Err(error) => return Err(error),
         }
-        self.index.with(|index| index.finalizer_removed(key, &pod.uid));
         info!(
             namespace = &*key.namespace,
             pod = &*key.name,
@@ -163,6 +171,17 @@ impl Engine {
         if let Some(event) = event {
             self.events.send(key, &pod.uid, event);
         }
+        Ok(())
+    }
+
+    /// Brings the index up to what the API server has of a pod.
+    async fn read_again(&self, key: &PodKey, uid: &str) -> Result<(), CallError> {
+        let found = self.pods.get(key).await?;
+        self.index.with(|index| match found {
+            Some(pod) if pod.metadata.uid == uid => index.apply_known_pod(pod),
+            // Gone, or another one of the same name: the watch brings that one.
+            _ => index.pod_gone(key, uid),
+        });
         Ok(())
     }
 

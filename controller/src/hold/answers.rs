@@ -26,7 +26,9 @@ impl Holds {
         let until = Instant::now() + wait;
         let mut slot = None;
         loop {
-            let waiter = self.index.with(|index| index.waiter(key));
+            // Refused before anything is kept for it.
+            self.own_pod(key, uid, peer)?;
+            let waiter = self.index.with(|index| index.waiter(key)).ok_or(Refusal::UnknownPod)?;
             // Before the look: a change after it wakes us.
             let mut changed = std::pin::pin!(waiter.notified());
             changed.as_mut().enable();

@@ -86,7 +86,8 @@ impl Holds {
                     self.index.with(|index| index.apply_known_pod(pod));
                     return;
                 }
-                Err(error) if left == 0 || matches!(error.status(), Some(404 | 409)) => {
+                // 404, 409, 422: it is gone, or another one of the same name.
+                Err(error) if left == 0 || matches!(error.status(), Some(404 | 409 | 422)) => {
                     warn!(
                         namespace = &*key.namespace,
                         pod = &*key.name,

@@ -283,3 +283,15 @@ async fn a_bad_report_is_refused() {
     }
     assert_eq!(scene.api.calls(), []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_report_about_a_pod_with_a_successor_is_tried_once() {
+    let mut successor = pod(false, None);
+    successor["metadata"]["uid"] = json!("u-1");
+    let scene = Scene::with_pod(Some(successor.clone()), pod(true, Some("True")));
+    let body = r#"{"outcome":"ConnectionsClosed"}"#;
+    assert_eq!(scene.send(POD_IP, report(body)).await.0, StatusCode::ACCEPTED);
+    scene.holds.finish().await;
+    assert_eq!(scene.api.calls().len(), 1, "refused for good");
+    assert_eq!(scene.api.pod("web-0"), Some(successor));
+}

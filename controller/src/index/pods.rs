@@ -93,11 +93,29 @@ impl Index {
     }
 
     /// Takes over a pod that a call returned. Only where it is still known: the watch may have seen its
-    /// end already, and nothing would remove it again.
+    /// end already, and nothing would remove it again. And only where it is newer: the watch may have
+    /// told of later changes while the answer was on its way.
     pub fn apply_known_pod(&mut self, pod: slim::Pod) {
         let key = PodKey::new(&pod.metadata.namespace, &pod.metadata.name);
-        if self.pods.get(&key).is_some_and(|known| *known.uid == *pod.metadata.uid) {
+        let Some(known) = self.pods.get(&key).filter(|known| *known.uid == *pod.metadata.uid)
+        else {
+            return;
+        };
+        let number = |version: &str| version.parse::<u64>().ok();
+        let is_newer = match (number(&pod.metadata.resource_version), number(&known.version)) {
+            (Some(new), Some(known)) => new > known,
+            // Not numbers: nothing can be said of their order.
+            _ => true,
+        };
+        if is_newer {
             self.apply_pod(pod);
+        }
+    }
+
+    /// A call has shown that the pod with this UID is gone; the watch says so soon.
+    pub fn pod_gone(&mut self, key: &PodKey, uid: &str) {
+        if self.pods.get(key).is_some_and(|pod| *pod.uid == *uid) {
+            self.delete_pod(key);
         }
     }
 
@@ -125,14 +143,16 @@ impl Index {
         }
     }
 
-    /// Something to wait on for the next change of a pod.
-    pub fn waiter(&mut self, key: &PodKey) -> Arc<Notify> {
+    /// Something to wait on for the next change of a pod, its end included. None where there is no such
+    /// pod: what is kept here goes with the pod.
+    pub fn waiter(&mut self, key: &PodKey) -> Option<Arc<Notify>> {
         if let Some(known) = self.waiters.get(key).and_then(Weak::upgrade) {
-            return known;
+            return Some(known);
         }
+        let (key, _) = self.pods.get_key_value(key)?;
         let new = Arc::new(Notify::new());
         self.waiters.insert(key.clone(), Arc::downgrade(&new));
-        new
+        Some(new)
     }
 
     fn wake_holds(&mut self, key: &PodKey) {

@@ -296,3 +296,37 @@ fn a_host_network_pod_calls_from_its_nodes_address() {
     assert!(Index::is_pods_own(pod, node, true));
     assert!(Index::is_pods_own(pod, "fd00::1".parse().unwrap(), false));
 }
+
+#[test]
+fn a_call_that_returns_late_does_not_overwrite_what_the_watch_told_since() {
+    let mut index = index();
+    let versioned = |version: &'static str, tier: &'static str| {
+        pod("web-0", |pod| {
+            pod["metadata"]["resourceVersion"] = json!(version);
+            pod["metadata"]["annotations"]["lameduck.dev/original-termination-grace-period-seconds"] =
+                json!(tier);
+        })
+    };
+    index.apply_pod(versioned("10", "1"));
+    for (version, mark, expected) in
+        [("9", "2", 1), ("10", "3", 1), ("11", "4", 4), ("100", "5", 5), ("99", "6", 5)]
+    {
+        index.apply_known_pod(versioned(version, mark));
+        let known = index.pod(&key("web-0")).unwrap().original_grace_seconds;
+        assert_eq!(known, expected, "{version}");
+    }
+}
+
+#[test]
+fn nothing_is_kept_for_who_waits_for_pods_that_are_not_there() {
+    let mut index = index();
+    for number in 0..1000 {
+        assert!(index.waiter(&key(&format!("none-{number}"))).is_none());
+    }
+    assert!(index.waiters.is_empty());
+    index.apply_pod(pod("web-0", |_| {}));
+    let waiter = index.waiter(&key("web-0"));
+    assert!(waiter.is_some() && index.waiters.len() == 1);
+    index.delete_pod(&key("web-0"));
+    assert!(index.waiters.is_empty());
+}

@@ -40,6 +40,10 @@ const PAGE_MAX: Duration = Duration::from_secs(60);
 /// Backoff after errors: first and longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// A watch that ended in order after less than this is not resumed at once: whatever answers so, be it
+/// a proxy with an empty 200, would be asked without pause.
+const SHORT: Duration = Duration::from_secs(1);
+
 /// A kind that is watched.
 pub trait Watched: Clone + std::fmt::Debug + DeserializeOwned + Send + 'static {
     /// Which one.
@@ -72,12 +76,21 @@ pub async fn run<T: Watched>(
     let mut version = None;
     let mut backoff = BACKOFF.0;
     loop {
+        let (began, was_list) = (Instant::now(), version.is_none());
         let step = tokio::select! {
             () = stop.cancelled() => return,
             step = watch.step(&mut version) => step,
         };
         match step {
-            Ok(()) => backoff = BACKOFF.0,
+            Ok(()) => {
+                backoff = BACKOFF.0;
+                if !was_list && began.elapsed() < SHORT {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(BACKOFF.0) => {}
+                    }
+                }
+            }
             Err(error) => {
                 watch.index.with(|index| index.watch_broken(T::KIND, Instant::now()));
                 watch.metrics.watch_error(T::KIND);

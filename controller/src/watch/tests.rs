@@ -118,7 +118,7 @@ async fn a_version_that_is_gone_is_listed_anew_without_forgetting_before() {
         Fault::Status(500),
         list(&["b"], "90", ""),
     ]);
-    sleep(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(300)).await;
     // The first new list failed: what was known stands, and is not relied on.
     assert_eq!(scene.pods(), ["a", "b"]);
     assert_eq!(scene.stale(), Some("is broken and being resumed"));
@@ -176,4 +176,14 @@ async fn a_pod_that_lost_the_label_is_not_gone() {
     // Its return into the watch ends the matter.
     scene.index.with(|index| index.apply_pod(serde_json::from_value(pod("b")).unwrap()));
     assert_eq!(scene.index.with(|index| index.unlabelled(9)), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_answers_are_not_asked_for_without_pause() {
+    let mut answers = vec![list(&["a"], "4", "")];
+    answers.extend((0..1000).map(|_| Fault::Text(String::new())));
+    let scene = Scene::new(answers);
+    sleep(Duration::from_secs(10)).await;
+    let asked = scene.asked().len();
+    assert!((10..=60).contains(&asked), "{asked} requests in ten seconds");
 }
