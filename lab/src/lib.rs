@@ -1,7 +1,7 @@
 //! The lab: a real two-node Kubernetes on one Linux machine, and what is run on it.
 //!
 //! * [`assets`]: the programs that the lab needs, fetched or built once into a cache.
-//! * [`bench`]: measurements against the parts' budgets.
+//! * [`mod@bench`]: measurements against the parts' budgets.
 //! * [`images`]: container images, made without a container engine.
 //! * [`cluster`]: the cluster itself, in namespaces of its own.
 //! * [`cli`]: the `cargo lab` command line.

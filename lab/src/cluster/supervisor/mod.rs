@@ -2,7 +2,7 @@
 //!
 //! It builds the networks, starts the daemons, reaps what they leave, and takes
 //! everything down when it is told to (SIGTERM), or when its owner is gone: the
-//! owner holds the other end of standard input. The byte [`DETACH`] on it says
+//! owner holds the other end of standard input. The byte `DETACH` on it says
 //! that the lab shall live on without an owner. It restarts nothing: a daemon
 //! that ends is a fact to be seen, in the status and in its log.
 
