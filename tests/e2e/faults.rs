@@ -72,8 +72,9 @@ async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
     let namespace =
         bench.enrolled("crash", json!({"trafficOff": {"settleSeconds": settle_seconds}})).await?;
     serve(&bench, &namespace, "web").await?;
-    // Ends by itself some seconds after it was deleted: the file is the sign.
-    let command = "nginx -e /dev/stderr & while [ ! -e /tmp/crash ]; do sleep 0.2; done; exit 1";
+    // The file is the sign to crash. As process 1 it would ignore SIGTERM without a trap.
+    let command = "trap 'exit 0' TERM; nginx -e /dev/stderr & \
+                   while [ ! -e /tmp/crash ]; do sleep 0.2; done; exit 1";
     let spec = json!({"containers": [{
         "name": "nginx",
         "image": "docker.io/lab/nginx:1",
@@ -84,6 +85,12 @@ async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
     bench.ready_pod(&namespace, "web", spec).await?;
     let pods: Api<Pod> = bench.api(&namespace);
     pods.delete("web", &DeleteParams::default()).await?;
+    // Before the kubelet has heard of the deletion it would start the container again.
+    until("the hold to begin", async || {
+        let events = bench.events(&namespace, "web").await?;
+        Ok(events.into_iter().find(|event| event.starts_with("Killing")))
+    })
+    .await?;
     bench.kubectl(&["-n", &namespace, "exec", "web", "--", "sh", "-c", ": > /tmp/crash"]).await?;
     let ended = until("the container's end", async || {
         let pod = pods.get("web").await?;
@@ -95,8 +102,12 @@ async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
         assert!(has_finalizer(&ended), "the object went before traffic was proven off");
     }
     gone(&pods, "web").await?;
-    let events = bench.events(&namespace, "web").await?;
-    assert!(events.iter().any(|event| event.starts_with("Released")), "{events:#?}");
+    // Events are sent after the fact.
+    until("the Event about the release", async || {
+        let events = bench.events(&namespace, "web").await?;
+        Ok(events.into_iter().find(|event| event.starts_with("Released")))
+    })
+    .await?;
     bench.gone(&namespace).await
 }
 
