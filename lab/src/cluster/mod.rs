@@ -117,23 +117,18 @@ impl Cluster {
         }
         let run = &options.run_directory;
         let assets = Assets::ensure(progress).await?;
-        let lock = owner::lock(run).await?;
-        let existing = Self::find(run, &assets)?;
-        if existing.is_none() {
-            owner::end(run)?;
-        }
-        // In the lab's own directory: another checkout's lab has images of the same names.
-        let directory = run.images();
-        let mut images = images::cluster::all(&assets, &directory).await?;
+        let mut images = images::cluster::all(&assets).await?;
         if options.product_images {
-            images.extend(images::product::all(&directory, progress).await?);
+            images.extend(images::product::all(&images::default_directory()?, progress).await?);
         }
-        if let Some(cluster) = existing {
+        let lock = owner::lock(run).await?;
+        if let Some(cluster) = Self::find(run, &assets)? {
             let step = progress.step("importing images");
             let count = containerd::import(run, &assets, &images).await?;
             step.done(if count == 0 { "nothing new".to_owned() } else { format!("{count} new") });
             return Ok(cluster);
         }
+        owner::end(run)?;
         if options.lifetime == Lifetime::Owned {
             owner::prune(run);
         }
@@ -346,12 +341,6 @@ impl Cluster {
     #[must_use]
     pub fn logs_dir(&self) -> PathBuf {
         self.run.logs()
-    }
-
-    /// The folder with the archives of all images that were imported when the cluster came up.
-    #[must_use]
-    pub fn images_dir(&self) -> PathBuf {
-        self.run.images()
     }
 
     /// Cuts the second node off the network: for everybody else it is dead, with all its pods.
