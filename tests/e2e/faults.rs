@@ -64,53 +64,6 @@ async fn a_drain_says_what_it_waits_for_and_why_it_ended() -> Result<()> {
     bench.gone(&namespace).await
 }
 
-/// The application ends by itself while it is held: the object waits for the proof, and no longer.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
-    let bench = Bench::take().await?;
-    let settle_seconds = 20;
-    let namespace =
-        bench.enrolled("crash", json!({"trafficOff": {"settleSeconds": settle_seconds}})).await?;
-    serve(&bench, &namespace, "web").await?;
-    // The file is the sign to crash. As process 1 it would ignore SIGTERM without a trap.
-    let command = "trap 'exit 0' TERM; nginx -e /dev/stderr & \
-                   while [ ! -e /tmp/crash ]; do sleep 0.2; done; exit 1";
-    let spec = json!({"containers": [{
-        "name": "nginx",
-        "image": "docker.io/lab/nginx:1",
-        "command": ["sh", "-c", command],
-        "ports": [{"containerPort": 8080}],
-        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
-    }]});
-    bench.ready_pod(&namespace, "web", spec).await?;
-    let pods: Api<Pod> = bench.api(&namespace);
-    pods.delete("web", &DeleteParams::default()).await?;
-    // Before the kubelet has heard of the deletion it would start the container again.
-    until("the hold to begin", async || {
-        let events = bench.events(&namespace, "web").await?;
-        Ok(events.into_iter().find(|event| event.starts_with("Killing")))
-    })
-    .await?;
-    bench.kubectl(&["-n", &namespace, "exec", "web", "--", "sh", "-c", ": > /tmp/crash"]).await?;
-    let ended = until("the container's end", async || {
-        let pod = pods.get("web").await?;
-        let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
-        Ok(matches!(phase.as_deref(), Some("Failed" | "Succeeded")).then_some(pod))
-    })
-    .await?;
-    if condition(&ended, CONDITION_TRAFFIC_OFF).is_none_or(|(status, _, _)| status != "True") {
-        assert!(has_finalizer(&ended), "the object went before traffic was proven off");
-    }
-    gone(&pods, "web").await?;
-    // Events are sent after the fact.
-    until("the Event about the release", async || {
-        let events = bench.events(&namespace, "web").await?;
-        Ok(events.into_iter().find(|event| event.starts_with("Released")))
-    })
-    .await?;
-    bench.gone(&namespace).await
-}
-
 /// A node is cut off, and somebody forces its pod away: the object goes once traffic is off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forced_delete_on_a_dead_node() -> Result<()> {
