@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::cluster::Cluster;
+use crate::process::output;
 use crate::progress::Progress;
 
 /// Name of the webhook configuration and of the namespace that exist while something is recorded.
@@ -66,7 +67,8 @@ pub async fn record(
 
     kubectl(cluster, &["create", "namespace", NAME]).await?;
     let recorded = async {
-        apply(cluster, &webhook_configuration(cluster.lb_address(), &bundle)).await?;
+        let configuration = webhook_configuration(cluster.lb_address(), &bundle);
+        cluster.apply(None, &configuration.to_string()).await?;
         let mut kept = BTreeMap::new();
         // The API server takes a moment to see a new webhook.
         tokio::time::sleep(QUIET).await;
@@ -174,30 +176,10 @@ fn webhook_configuration(address: Ipv4Addr, bundle: &str) -> Value {
     })
 }
 
+/// `kubectl`, to its end.
 async fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
-    let output = cluster.kubectl(arguments).output().await.context("cannot run kubectl")?;
-    if !output.status.success() {
-        bail!(
-            "kubectl {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(())
-}
-
-async fn apply(cluster: &Cluster, object: &Value) -> Result<()> {
-    let mut child = cluster
-        .kubectl(["apply", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("cannot run kubectl")?;
-    let mut stdin = child.stdin.take().context("kubectl has no input")?;
-    stdin.write_all(object.to_string().as_bytes()).await?;
-    drop(stdin);
-    ensure!(child.wait().await?.success(), "kubectl apply refused the webhook configuration");
-    Ok(())
+    let what = format!("kubectl {}", arguments.join(" "));
+    output(&what, &mut cluster.kubectl(arguments)).await.map(drop)
 }
 
 /// The recording server: prints its certificate (base64 of PEM) as the first line, then every review as

@@ -175,21 +175,9 @@ pub(crate) fn pod(name: &str, spec: Value) -> Pod {
             }],
         },
     });
-    merge(&mut object["spec"], spec);
+    json_patch::merge(&mut object["spec"], &spec);
     #[expect(clippy::expect_used, reason = "a literal of the test's own")]
     serde_json::from_value(object).expect("a pod")
-}
-
-/// A JSON merge of maps; everything else is replaced.
-fn merge(into: &mut Value, from: Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from,
-    }
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {

@@ -8,10 +8,14 @@
 
 pub mod controller;
 pub mod hold;
+mod process;
 pub mod webhook;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
+
+/// Bytes of a mebibyte, the unit of the budgets.
+const MIB: f64 = 1024.0 * 1024.0;
 
 /// One figure of a bench, and what it was allowed to be.
 #[derive(Clone, Debug, Serialize)]

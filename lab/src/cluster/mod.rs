@@ -9,6 +9,7 @@
 //! * [`supervisor`]: what runs inside. `owner`: what starts and ends it.
 //! * `config`: the daemons' configuration. `ready`: when a cluster is up.
 
+mod apply;
 mod config;
 mod containerd;
 mod owner;

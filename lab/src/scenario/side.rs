@@ -1,7 +1,6 @@
 //! One side of a scenario: a namespace with an ordinary workload behind its own port of the load
 //! balancer.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,14 +10,12 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use lameduck_api::names::{ANNOTATION_INJECTED, POLICY_LABEL};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
 use super::pods::PodLog;
 use super::stage::Stage;
 use crate::lb;
 use crate::lb::stand_in::StandIn;
-use crate::process::last_lines;
 
 /// Name of the workload and of its Service in every example manifest.
 pub(super) const WORKLOAD: &str = "web";
@@ -74,22 +71,26 @@ impl Side {
                 "metadata": {"name": name, "labels": stage.labels()},
                 "spec": spec,
             });
-            apply(stage, None, &policy.to_string()).await.context("the scenario's policy")?;
+            stage
+                .cluster()
+                .apply(None, &policy.to_string())
+                .await
+                .context("the scenario's policy")?;
         }
         let object = json!({
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {"name": namespace, "labels": labels},
         });
-        apply(stage, None, &object.to_string()).await?;
+        stage.cluster().apply(None, &object.to_string()).await?;
         let client = stage.client();
         if injects {
             wait_for_injection(&client, &namespace).await?;
         }
         for object in extra_objects {
-            apply(stage, Some(&namespace), object).await?;
+            stage.cluster().apply(Some(&namespace), object).await?;
         }
-        apply(stage, Some(&namespace), manifest).await?;
+        stage.cluster().apply(Some(&namespace), manifest).await?;
         let pods = PodLog::start(client.clone(), &namespace);
         let balancer = stage.side()?;
         let stand_in =
@@ -232,28 +233,6 @@ impl Side {
     pub(super) async fn finish(self) -> Result<()> {
         self.stand_in.finish().await
     }
-}
-
-/// `kubectl apply` of `objects`, YAML or JSON.
-pub(super) async fn apply(stage: &Stage<'_>, namespace: Option<&str>, objects: &str) -> Result<()> {
-    let mut arguments = vec!["apply", "--filename", "-"];
-    arguments.extend(namespace.iter().flat_map(|namespace| ["--namespace", namespace]));
-    let mut child = stage
-        .cluster()
-        .kubectl(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("kubectl cannot be started")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(objects.as_bytes()).await.context("kubectl does not read its input")?;
-    }
-    let output = child.wait_with_output().await.context("kubectl cannot be waited for")?;
-    if !output.status.success() {
-        bail!("kubectl apply: {}", last_lines(&String::from_utf8_lossy(&output.stderr), 10));
-    }
-    Ok(())
 }
 
 /// Waits until a pod in `namespace` would be injected. Nothing is made: the question is a dry run.

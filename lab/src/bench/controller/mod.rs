@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::process::Controller;
 use self::workload::{Ends, Workload};
-use super::Figure;
+use super::{Figure, MIB};
 use crate::cluster::{Cluster, Options as ClusterOptions};
 use crate::images::product;
 use crate::progress::Progress;
@@ -34,7 +34,6 @@ impl Default for Options {
     }
 }
 
-const MIB: f64 = 1024.0 * 1024.0;
 /// The budgets of the specification.
 const MEMORY_MIB: f64 = 64.0;
 const RELEASE_MILLIS: f64 = 300.0;

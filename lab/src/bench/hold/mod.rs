@@ -20,7 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::namespace::Namespace;
 use self::pod_start::Starts;
-use super::Figure;
+use super::process::{Memory, processor_nanos};
+use super::{Figure, MIB};
 use crate::images::product;
 use crate::progress::Progress;
 
@@ -43,7 +44,6 @@ impl Default for Options {
     }
 }
 
-const MIB: f64 = 1024.0 * 1024.0;
 /// The budgets of the specification.
 const SIZE_MIB: f64 = 1.5;
 const MEMORY_MIB: f64 = 2.0;
@@ -229,34 +229,11 @@ impl Hold {
     /// What it costs over `seconds`, once it has settled.
     fn cost(&self, seconds: u64) -> Result<Cost> {
         thread::sleep(SETTLE);
-        let (began, before) = (Instant::now(), self.nanoseconds_on_a_core()?);
+        let (began, before) = (Instant::now(), processor_nanos(self.0.id())?);
         thread::sleep(Duration::from_secs(seconds));
-        let used = self.nanoseconds_on_a_core()?.saturating_sub(before);
+        let used = processor_nanos(self.0.id())?.saturating_sub(before);
         let core_percent = used as f64 / began.elapsed().as_nanos() as f64 * 100.0;
-        Ok(Cost { core_percent, memory_bytes: self.peak_memory_bytes()? })
-    }
-
-    /// Of all its threads. The scheduler's own count: ticks are too coarse.
-    fn nanoseconds_on_a_core(&self) -> Result<u64> {
-        let tasks = format!("/proc/{}/task", self.0.id());
-        let mut sum = 0;
-        for task in fs::read_dir(&tasks).context("the hold ended before its time")? {
-            let path = task?.path().join("schedstat");
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let first =
-                text.split_ascii_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-            sum += first.with_context(|| format!("{} has no number", path.display()))?;
-        }
-        Ok(sum)
-    }
-
-    fn peak_memory_bytes(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.0.id());
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes =
-            line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        Ok(kibibytes.with_context(|| format!("{path} has no VmHWM"))? * 1024)
+        Ok(Cost { core_percent, memory_bytes: Memory::of(self.0.id())?.peak_bytes })
     }
 
     /// Closes both ends of the one connection that holds it, and takes the time until it has ended.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use self::api::Api;
 use self::client::Client;
 use self::process::{Usage, Webhook};
-use super::Figure;
+use super::{Figure, MIB};
 use crate::images::product;
 use crate::progress::Progress;
 
@@ -49,7 +49,6 @@ const RATE: u32 = 1000;
 const MANY_CONNECTIONS: usize = 200;
 /// Bytes of a review.
 const REVIEW_BYTES: usize = 10_000;
-const MIB: f64 = 1024.0 * 1024.0;
 
 /// The budgets of the specification.
 const KEPT_ALIVE_PER_CORE: f64 = 25_000.0;
@@ -94,7 +93,7 @@ pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
 
     step.message(format!("memory at {MANY_CONNECTIONS} connections"));
     let connections = load::connect(&client, MANY_CONNECTIONS).await?;
-    let memory = webhook.memory()?;
+    let memory = webhook.memory()?.now_bytes;
     drop(connections);
     step.done("");
 

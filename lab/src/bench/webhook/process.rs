@@ -1,17 +1,15 @@
 //! The webhook as a process on one core, and what it costs.
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
+use crate::bench::process::{Memory, free_address, get, processor_nanos};
 use crate::process::bound;
 
 /// A webhook that is not ready by now never will be.
@@ -81,14 +79,7 @@ impl Webhook {
     }
 
     pub(super) async fn usage(&self) -> Result<Usage> {
-        let pid = self.pid()?;
-        // Nanoseconds on a processor stand first in each thread's schedstat.
-        let mut nanos = 0_u64;
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let on_processor = text.split(' ').next().and_then(|field| field.parse::<u64>().ok());
-            nanos += on_processor.context("schedstat has no time")?;
-        }
+        let nanos = processor_nanos(self.pid()?)?;
         let metrics = get(self.health, "/metrics").await?;
         let metric = |name: &str| {
             let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -103,33 +94,13 @@ impl Webhook {
         })
     }
 
-    /// Resident memory in bytes.
-    pub(super) fn memory(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid()?);
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes =
-            line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        kibibytes.map(|kib| kib * 1024).with_context(|| format!("{path} has no VmRSS"))
+    /// Resident memory.
+    pub(super) fn memory(&self) -> Result<Memory> {
+        Memory::of(self.pid()?)
     }
 
     /// `taskset` becomes the webhook, so its process is the webhook's.
     fn pid(&self) -> Result<u32> {
         self.child.id().context("the webhook has ended")
     }
-}
-
-fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    listener.local_addr().context("no port is free")
-}
-
-/// An answer of a small HTTP server, whole.
-async fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
 }
