@@ -169,6 +169,13 @@ impl Census {
         sample
     }
 
+    /// Ends a sample without a look at all connections, because one of those that held the pod before
+    /// still does.
+    pub(crate) fn end_unchanged(&mut self) -> Sample {
+        self.quiet = 0;
+        Sample { seen: self.seen_before.max(1), lasting: 1 }
+    }
+
     /// Forgets how many quiet samples there were: from now on they count anew.
     pub(crate) fn restart(&mut self) {
         self.quiet = 0;

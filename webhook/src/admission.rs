@@ -120,8 +120,11 @@ fn typed<'a, O: Deserialize<'a>>(
     body: &'a [u8],
     decide: impl FnOnce(&Request<'a, O>) -> Decision,
 ) -> Result<Reviewed, NotAReview> {
-    // One pass over the bytes where all is well, a second one that looks for the reason where not.
-    match serde_json::from_slice::<Review<'a, O>>(body) {
+    // Checked as a whole, which is quicker than string by string.
+    let body = str::from_utf8(body)
+        .map_err(|error| NotAReview(format!("the body is not an AdmissionReview: {error}")))?;
+    // One pass over the text where all is well, a second one that looks for the reason where not.
+    match serde_json::from_str::<Review<'a, O>>(body) {
         Ok(review) => {
             let request = check(review)?;
             // A fault in a decision must not cost the cluster its pods: allowed, counted, logged.
@@ -135,7 +138,7 @@ fn typed<'a, O: Deserialize<'a>>(
             answer(&request.uid, &decision)
         }
         Err(error) => {
-            let review = serde_json::from_slice::<Review<'a, &'a RawValue>>(body)
+            let review = serde_json::from_str::<Review<'a, &'a RawValue>>(body)
                 .map_err(|_| NotAReview(format!("the body is not an AdmissionReview: {error}")))?;
             let request = check(review)?;
             if !hook.takes(&request.kind.kind) {

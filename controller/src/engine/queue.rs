@@ -73,3 +73,79 @@ impl Queue {
         Some((key, changed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What happens to a queue.
+    #[derive(Clone, Copy, Debug)]
+    enum Happens {
+        WaitFor(u8, u64),
+        Changed(u8),
+        Time(u64),
+    }
+
+    fn happens() -> impl Strategy<Value = Happens> {
+        prop_oneof![
+            (0_u8..20, 0_u64..6000).prop_map(|(pod, millis)| Happens::WaitFor(pod, millis)),
+            (0_u8..20).prop_map(Happens::Changed),
+            (0_u64..1500).prop_map(Happens::Time),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Every pod that waits is looked at when its time has come, and none before.
+        #[test]
+        fn nobody_is_forgotten(script in proptest::collection::vec(happens(), 1..200)) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let mut queue = Queue::default();
+                let mut model: HashMap<PodKey, Instant> = HashMap::new();
+                for step in script {
+                    match step {
+                        Happens::WaitFor(pod, millis) => {
+                            let key = PodKey::new("shop", &pod.to_string());
+                            let wait = Duration::from_millis(millis);
+                            queue.wait_for(key.clone(), wait);
+                            model.insert(key, Instant::now() + wait);
+                        }
+                        Happens::Changed(pod) => {
+                            let key = PodKey::new("shop", &pod.to_string());
+                            queue.push(key.clone());
+                            prop_assert_eq!(queue.pop(), Some(key.clone()));
+                            model.remove(&key);
+                        }
+                        Happens::Time(millis) => {
+                            let end = Instant::now() + Duration::from_millis(millis);
+                            loop {
+                                tokio::select! {
+                                    () = tokio::time::sleep_until(end) => break,
+                                    Some(due) = queue.due.next(), if !queue.due.is_empty() => {
+                                        let key = due.into_inner();
+                                        queue.due_keys.remove(&key);
+                                        let at = model.remove(&key);
+                                        prop_assert!(at.is_some_and(|at| at <= Instant::now()));
+                                    }
+                                }
+                            }
+                            let late = Instant::now() - Duration::from_millis(2);
+                            for (key, at) in &model {
+                                prop_assert!(*at >= late, "{key} is overdue: {:?}", late - *at);
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+}

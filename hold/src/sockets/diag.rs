@@ -106,6 +106,30 @@ impl Diag {
         })
     }
 
+    /// The same connection as it is now, if it is still there. It is found by its hash: that costs
+    /// nothing, however many others there are.
+    pub(super) fn look_up(&mut self, old: &Connection, with_idle: bool) -> Option<Connection> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let family = if old.peer.is_ipv4() { AF_INET } else { AF_INET6 };
+        let query = Query {
+            family: Some(family),
+            states: tcp::HOLDING,
+            with_info: with_idle,
+            filter: None,
+            one: Some(old),
+        };
+        send(&self.socket, &query.encode(self.sequence), SendFlags::empty()).ok()?;
+        let (length, _) = recv(&self.socket, &mut self.buffer[..], RecvFlags::empty()).ok()?;
+        let mut found = None;
+        // Whatever goes wrong, the caller then looks at all of them.
+        read(self.buffer.get(..length)?, self.sequence, &mut |message| {
+            found = connection(message).filter(|found| found.id == old.id);
+            ControlFlow::Break(())
+        })
+        .ok()?;
+        found
+    }
+
     /// Asks for sockets of both families, in the best way that the kernel knows.
     fn ask(
         &mut self,
@@ -119,8 +143,13 @@ impl Diag {
             visited.set(true);
             visit(message)
         };
-        let query =
-            Query { states, with_info, filter: filter.filter(|_| self.filters), family: None };
+        let query = Query {
+            states,
+            with_info,
+            filter: filter.filter(|_| self.filters),
+            one: None,
+            family: None,
+        };
         if self.one_walk {
             match self.dump(&query, &mut visit) {
                 Ok(_) => return Ok(()),
@@ -199,6 +228,8 @@ struct Query<'a> {
     states: u32,
     with_info: bool,
     filter: Option<&'a [u8]>,
+    /// None: all of them.
+    one: Option<&'a Connection>,
 }
 
 impl Query<'_> {
@@ -207,23 +238,23 @@ impl Query<'_> {
         let kind = if self.family.is_some() { SOCK_DIAG_BY_FAMILY } else { TCPDIAG_GETSOCK };
         out.extend(0u32.to_ne_bytes()); // The length, known at the end.
         out.extend(kind.to_ne_bytes());
-        out.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+        let flags = if self.one.is_some() { NLM_F_REQUEST } else { NLM_F_REQUEST | NLM_F_DUMP };
+        out.extend(flags.to_ne_bytes());
         out.extend(sequence.to_ne_bytes());
         out.extend(0u32.to_ne_bytes());
         let extensions = if self.with_info { 1 << (INET_DIAG_INFO - 1) } else { 0 };
-        // An `inet_diag_sockid` of zeroes is any socket.
-        let any = [0; SOCKET_ID];
+        let id = self.one.map_or([0; SOCKET_ID], socket_id);
         match self.family {
             // inet_diag_req_v2: family, protocol, extensions, padding, states, id
             Some(family) => {
                 out.extend([family, IPPROTO_TCP, extensions, 0]);
                 out.extend(self.states.to_ne_bytes());
-                out.extend(any);
+                out.extend(id);
             }
             // inet_diag_req: family, two prefix lengths, extensions, id, states, tables
             None => {
                 out.extend([0, 0, 0, extensions]);
-                out.extend(any);
+                out.extend(id);
                 out.extend(self.states.to_ne_bytes());
                 out.extend(0u32.to_ne_bytes());
             }
@@ -237,6 +268,24 @@ impl Query<'_> {
         out.iter_mut().zip(length).for_each(|(place, byte)| *place = byte);
         out
     }
+}
+
+/// `inet_diag_sockid`: ports, addresses, interface, cookie. One of zeroes is any socket.
+fn socket_id(connection: &Connection) -> [u8; SOCKET_ID] {
+    let mut id = [0; SOCKET_ID];
+    let mut put = |at: usize, bytes: &[u8]| {
+        id.iter_mut().skip(at).zip(bytes).for_each(|(place, byte)| *place = *byte);
+    };
+    for (end, port_at, address_at) in [(connection.local, 0, 4), (connection.peer, 2, 20)] {
+        put(port_at, &end.port().to_be_bytes());
+        match end.ip() {
+            IpAddr::V4(ip) => put(address_at, &ip.octets()),
+            IpAddr::V6(ip) => put(address_at, &ip.octets()),
+        }
+    }
+    put(40, &(connection.id as u32).to_ne_bytes());
+    put(44, &((connection.id >> 32) as u32).to_ne_bytes());
+    id
 }
 
 /// How far a dump is after one datagram of it.

@@ -231,3 +231,36 @@ fn a_dump_that_was_cut_short_does_not_spoil_the_next() {
         }
     });
 }
+
+#[test]
+fn a_witness_is_found_by_itself_until_it_has_closed() {
+    in_a_namespace(|| {
+        let both = TcpListener::bind("[::]:0").expect("a listener");
+        let port = both.local_addr().expect("an address").port();
+        for (client, pod) in [(CLIENT, POD), ("fd00::2", "fd00::1")] {
+            let client = dial(client, SocketAddr::new(pod.parse().expect("an address"), port));
+            let (server, _) = both.accept().expect("a connection");
+            let mut sockets = Sockets::new(&[port]);
+            let mut census = Census::default();
+            let mut sample = |extent| sockets.sample(&mut census, &RULE, extent).expect("a sample");
+            sample(Extent::All);
+            assert_eq!(sample(Extent::Enough), Sample { seen: 1, lasting: 1 });
+
+            let witness = *sockets.witnesses.first().expect("a witness");
+            let Source::Diag(diag) = &mut sockets.source else { panic!("no sock_diag") };
+            assert!(diag.look_up(&witness, true).expect("it is there").idle.is_some());
+            // Another connection of the same ends, as its cookie tells, is not the witness.
+            let other = Connection { id: witness.id.wrapping_add(1), ..witness };
+            assert!(diag.look_up(&other, true).is_none());
+
+            drop((client, server));
+            let gone = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                !sockets.a_witness_holds(&RULE)
+            });
+            assert!(gone, "the connection has closed");
+            let after = sockets.sample(&mut census, &RULE, Extent::Enough).expect("a sample");
+            assert_eq!(after, Sample::default());
+        }
+    });
+}

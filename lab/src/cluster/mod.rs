@@ -118,24 +118,46 @@ impl Cluster {
         }
         let run = &options.run_directory;
         let assets = Assets::ensure(progress).await?;
-        let mut images = images::cluster::all(&assets).await?;
-        if options.product_images {
-            images.extend(images::product::all(&images::default_directory()?, progress).await?);
-        }
         let lock = owner::lock(run).await?;
         if let Some(cluster) = Self::find(run, &assets)? {
+            let images = Self::images(options, &assets, progress).await?;
             let step = progress.step("importing images");
-            let count = containerd::import(run, &assets, &images).await?;
-            step.done(if count == 0 { "nothing new".to_owned() } else { format!("{count} new") });
-            return Ok(cluster);
+            let imported = containerd::import(run, &assets, &images).await;
+            // One whose supervisor was killed just now looked alive for a moment more.
+            if Self::find(run, &assets)?.is_some() {
+                let count = imported?;
+                step.done(if count == 0 {
+                    "nothing new".to_owned()
+                } else {
+                    format!("{count} new")
+                });
+                return Ok(cluster);
+            }
+            step.done("that lab was just ending; a new one is made");
         }
         owner::end(run)?;
+        let images = Self::images(options, &assets, progress).await?;
         if options.lifetime == Lifetime::Owned {
             owner::prune(run);
         }
         let mut cluster = Self::start(options, assets, &images, progress).await?;
         cluster.lock = (options.lifetime == Lifetime::Owned).then_some(lock);
         Ok(cluster)
+    }
+
+    /// Makes the images in the lab's own directory: another checkout's lab has images of the same
+    /// names.
+    async fn images(
+        options: &Options,
+        assets: &Assets,
+        progress: &Progress,
+    ) -> Result<Vec<ImageFile>> {
+        let directory = options.run_directory.images();
+        let mut images = images::cluster::all(assets, &directory).await?;
+        if options.product_images {
+            images.extend(images::product::all(&directory, progress).await?);
+        }
+        Ok(images)
     }
 
     async fn start(
@@ -342,6 +364,12 @@ impl Cluster {
     #[must_use]
     pub fn logs_dir(&self) -> PathBuf {
         self.run.logs()
+    }
+
+    /// The folder with the archives of all images that were imported when the cluster came up.
+    #[must_use]
+    pub fn images_dir(&self) -> PathBuf {
+        self.run.images()
     }
 
     /// Cuts the second node off the network: for everybody else it is dead, with all its pods.

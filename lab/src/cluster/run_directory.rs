@@ -65,6 +65,10 @@ impl RunDirectory {
         self.0.join("log")
     }
 
+    pub(super) fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
     pub(super) fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }

@@ -21,16 +21,15 @@ pub const NGINX: &str = "docker.io/lab/nginx:1";
 const PAUSE_SOURCE: &str = include_str!("recipes/pause.rs");
 const NGINX_CONFIGURATION: &str = include_str!("recipes/nginx.conf");
 
-/// Makes the three images in the cache's image folder.
+/// Makes the three images in `directory`.
 ///
 /// # Errors
 /// A program of theirs is missing or cannot be built.
-pub async fn all(assets: &Assets) -> Result<Vec<ImageFile>> {
-    let directory = super::default_directory()?;
+pub async fn all(assets: &Assets, directory: &Path) -> Result<Vec<ImageFile>> {
     let library_path = assets.library_path()?;
 
     let mut pause = Image::new(PAUSE, &["/pause"]);
-    pause.files.insert("/pause".into(), Entry::Copy(pause_program(&directory).await?));
+    pause.files.insert("/pause".into(), Entry::Copy(pause_program().await?));
 
     let mut coredns = Image::new(COREDNS, &["/coredns"]);
     coredns.files.insert("/coredns".into(), Entry::Copy(assets.coredns().to_owned()));
@@ -45,11 +44,12 @@ pub async fn all(assets: &Assets) -> Result<Vec<ImageFile>> {
     // nginx opens its built-in log path before it reads its configuration.
     nginx.files.insert("/var/log/nginx".into(), Entry::Shared);
 
-    [pause, coredns, nginx].iter().map(|image| write(image, &directory)).collect()
+    [pause, coredns, nginx].iter().map(|image| write(image, directory)).collect()
 }
 
-/// The pause program, compiled once into `directory`.
-async fn pause_program(directory: &Path) -> Result<PathBuf> {
+/// The pause program, compiled once into the cache.
+async fn pause_program() -> Result<PathBuf> {
+    let directory = cache::directory()?.join("images");
     let name = format!("pause-{}", &cache::hash(&[PAUSE_SOURCE.as_bytes()])[..12]);
     let program = directory.join(&name);
     if program.is_file() {
@@ -57,7 +57,7 @@ async fn pause_program(directory: &Path) -> Result<PathBuf> {
     }
     let unfinished = directory.join(format!(".{name}.{}", std::process::id()));
     let source = directory.join(format!(".{name}.{}.rs", std::process::id()));
-    fs::create_dir_all(directory).and_then(|()| fs::write(&source, PAUSE_SOURCE)).with_context(
+    fs::create_dir_all(&directory).and_then(|()| fs::write(&source, PAUSE_SOURCE)).with_context(
         || format!("the pause program's source cannot be written to {}", directory.display()),
     )?;
     let mut rustc = bound("rustc");

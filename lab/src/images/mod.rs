@@ -15,8 +15,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::assets::cache;
-
 /// An image archive on disk.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ImageFile {
@@ -27,14 +25,6 @@ pub struct ImageFile {
     /// The archive: a tar that is both an OCI image layout and a `docker save`
     /// archive, so `ctr`, `docker load`, `podman load` and `kind load` take it.
     pub path: PathBuf,
-}
-
-/// The folder where images are kept if no other is asked for.
-///
-/// # Errors
-/// There is no place for a cache.
-pub fn default_directory() -> Result<PathBuf> {
-    Ok(cache::directory()?.join("images"))
 }
 
 /// Writes `image` into `directory`, named after the image, all or nothing.

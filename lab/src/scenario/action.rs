@@ -25,7 +25,7 @@ use crate::process::output;
 use crate::progress::{Progress, Step};
 
 /// Time between the load's start and the action: every long connection stands by then.
-const WARM_UP: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(3);
 /// Time that the load lasts beyond the load balancer's lag after the last drain: for what is lost
 /// only when the load balancer hears of the end.
 const TAIL: Duration = Duration::from_secs(2);

@@ -19,9 +19,9 @@ use crate::progress::Progress;
 /// Arguments of `demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// One scenario instead of all
+    /// One scenario instead of all; may be given several times
     #[arg(long)]
-    scenario: Option<Scenario>,
+    scenario: Vec<Scenario>,
     /// What is written to standard output
     #[arg(long, default_value = "table")]
     output: Output,
@@ -48,18 +48,19 @@ enum Output {
 }
 
 /// What runs beside each other. Within a wave the scenarios do not touch each other, and their load
-/// is little enough for two cores.
-fn waves(scenario: Option<Scenario>) -> Vec<Vec<Scenario>> {
-    match scenario {
-        Some(scenario) => vec![vec![scenario]],
-        None => vec![
-            // First, while there are no pods of others on the node.
-            vec![Scenario::Drain],
-            vec![Scenario::ControllerDown],
-            vec![Scenario::Delete, Scenario::Rollout, Scenario::Long],
-            vec![Scenario::ScaleIn, Scenario::Force, Scenario::SlowStart],
-        ],
-    }
+/// is little enough for two cores: four sides take about half of them.
+fn waves(chosen: &[Scenario]) -> Vec<Vec<Scenario>> {
+    let story = [
+        // First, while there are no pods of others on the node.
+        vec![Scenario::Drain],
+        vec![Scenario::ControllerDown],
+        vec![Scenario::Delete, Scenario::Rollout],
+        vec![Scenario::Long, Scenario::ScaleIn],
+        vec![Scenario::Force, Scenario::SlowStart],
+    ];
+    let is_chosen = |scenario: &Scenario| chosen.is_empty() || chosen.contains(scenario);
+    let waves = story.map(|wave| wave.into_iter().filter(is_chosen).collect::<Vec<_>>());
+    waves.into_iter().filter(|wave| !wave.is_empty()).collect()
 }
 
 /// Brings the cluster up (or takes the one that is up), installs Lameduck, plays, and tears down.
@@ -123,7 +124,7 @@ async fn play_waves(
         )
     };
     let mut reports = Vec::new();
-    let mut waves = waves(arguments.scenario).into_iter();
+    let mut waves = waves(&arguments.scenario).into_iter();
     let mut next = match waves.next() {
         Some(wave) => prepare(wave).await?,
         None => Vec::new(),
@@ -152,8 +153,8 @@ fn write(arguments: &Arguments, reports: &[Report], took: Duration) -> Result<()
         Output::Json => {
             let pass = reports.iter().all(|report| report.verdict == Verdict::Pass);
             let verdict = if pass { Verdict::Pass } else { Verdict::Fail };
-            let document = match (arguments.scenario, reports) {
-                (Some(_), [report]) => serde_json::to_value(report)?,
+            let document = match (arguments.scenario.len(), reports) {
+                (1, [report]) => serde_json::to_value(report)?,
                 _ => json!({"scenarios": reports, "verdict": verdict}),
             };
             writeln!(out, "{document:#}")?;
@@ -176,10 +177,11 @@ mod tests {
 
     #[test]
     fn the_story_has_every_scenario_once_and_the_wide_ones_alone() {
-        let waves = waves(None);
+        let waves = waves(&[]);
         let mut all: Vec<Scenario> = waves.concat();
         all.sort();
         assert_eq!(all, Scenario::ALL);
+        assert_eq!(super::waves(&[Scenario::Long, Scenario::Drain]).concat().len(), 2);
         for wave in waves.iter().filter(|wave| wave.len() > 1) {
             assert!(!wave.iter().any(|scenario| scenario.runs_alone()), "{wave:?}");
         }

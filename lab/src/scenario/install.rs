@@ -80,7 +80,7 @@ fn kustomization(cluster: &Cluster) -> Result<PathBuf> {
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("{} cannot be made", directory.display()))?;
     let base = images::product::workspace().join("manifests/base");
-    let mark = images_mark(&images::default_directory()?)?;
+    let mark = images_mark(&cluster.images_dir())?;
     let annotation = json!({"lab.lameduck.dev/images": mark});
     let patch = json!({
         "apiVersion": "apps/v1",

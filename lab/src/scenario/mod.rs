@@ -98,7 +98,7 @@ impl Scenario {
             Self::Long => "kubectl delete pod, with connections that live 20 s",
             Self::ControllerDown => "kubectl delete pod web-1 while Lameduck's controller is away",
             Self::SlowStart => {
-                "kubectl rollout restart, no readiness probe, a server that starts in 6 s"
+                "kubectl rollout restart, no readiness probe, a server that starts in 5 s"
             }
         }
     }

@@ -125,7 +125,7 @@ pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
             "ms",
         ),
         Figure::at_most(
-            format!("decision of a review of {} bytes, mean", review.len()),
+            format!("decision of a review of {} bytes, median", review.len()),
             kept_alive_cost.decision_micros()?,
             DECISION_MICROS,
             "µs",

@@ -27,8 +27,8 @@ pub(super) struct Webhook {
 pub(super) struct Usage {
     /// Time on a processor.
     pub(super) processor_seconds: f64,
-    decisions: f64,
-    decision_seconds: f64,
+    /// Decisions that took at most so many seconds, by this upper bound, in ascending order.
+    decisions: Vec<(f64, f64)>,
 }
 
 impl Usage {
@@ -36,15 +36,30 @@ impl Usage {
     pub(super) fn until(&self, later: &Self) -> Self {
         Self {
             processor_seconds: later.processor_seconds - self.processor_seconds,
-            decisions: later.decisions - self.decisions,
-            decision_seconds: later.decision_seconds - self.decision_seconds,
+            decisions: self
+                .decisions
+                .iter()
+                .zip(&later.decisions)
+                .map(|((bound, before), (_, after))| (*bound, after - before))
+                .collect(),
         }
     }
 
-    /// Mean time of a decision, from the request's bytes to the answer's bytes.
+    /// Median time of a decision, from the request's bytes to the answer's bytes. A mean would count
+    /// every time at which the machine gave the core to somebody else.
     pub(super) fn decision_micros(&self) -> Result<f64> {
-        ensure!(self.decisions > 0.0, "the webhook counted no review");
-        Ok(self.decision_seconds / self.decisions * 1e6)
+        let total = self.decisions.last().map_or(0.0, |(_, decisions)| *decisions);
+        ensure!(total > 0.0, "the webhook counted no review");
+        let (mut lower_bound, mut before) = (0.0, 0.0);
+        for (bound, decisions) in self.decisions.iter().filter(|(bound, _)| bound.is_finite()) {
+            if *decisions >= total / 2.0 {
+                // As if those of one bucket were spread evenly.
+                let share = (total / 2.0 - before) / (decisions - before);
+                return Ok((lower_bound + share * (bound - lower_bound)) * 1e6);
+            }
+            (lower_bound, before) = (*bound, *decisions);
+        }
+        bail!("more than half of the decisions took longer than the largest bucket");
     }
 }
 
@@ -81,17 +96,15 @@ impl Webhook {
     pub(super) async fn usage(&self) -> Result<Usage> {
         let nanos = processor_nanos(self.pid()?)?;
         let metrics = get(self.health, "/metrics").await?;
-        let metric = |name: &str| {
-            let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            value
-                .and_then(|value| value.parse::<f64>().ok())
-                .with_context(|| format!("no metric {name}"))
+        let bucket = |line: &str| {
+            let bucket = line.strip_prefix("lameduck_webhook_decision_seconds_bucket{le=\"")?;
+            let (bound, decisions) = bucket.split_once("\"} ")?;
+            let bound = bound.parse::<f64>().ok()?;
+            Some((bound, decisions.parse::<f64>().ok()?))
         };
-        Ok(Usage {
-            processor_seconds: nanos as f64 / 1e9,
-            decisions: metric("lameduck_webhook_decision_seconds_count")?,
-            decision_seconds: metric("lameduck_webhook_decision_seconds_sum")?,
-        })
+        let decisions: Vec<_> = metrics.lines().filter_map(bucket).collect();
+        ensure!(!decisions.is_empty(), "the webhook's metrics have no histogram of decisions");
+        Ok(Usage { processor_seconds: nanos as f64 / 1e9, decisions })
     }
 
     /// Resident memory.

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::fs::statfs;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
 };
@@ -35,6 +36,11 @@ const KUBELET_SETTINGS: [(&str, &str); 6] = [
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
+/// The type of an overlay file system (`OVERLAYFS_SUPER_MAGIC` of linux/magic.h).
+/// A container's root often is one, and layers cannot be stacked on it: there
+/// containerd keeps them in memory.
+const OVERLAYFS: i64 = 0x794c_7630;
+
 /// Makes the mounts. The caller must be in a mount namespace of its own.
 pub(super) fn prepare(run: &RunDirectory) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
@@ -54,6 +60,16 @@ pub(super) fn prepare(run: &RunDirectory) -> Result<()> {
         if target.exists() {
             mount_bind(&file, &target)
                 .with_context(|| format!("{} cannot be covered", target.display()))?;
+        }
+    }
+    if statfs(run.path()).context("the lab's file system cannot be looked at")?.f_type == OVERLAYFS
+    {
+        for node in &NODES {
+            let layers = run.node(node).join("containerd");
+            fs::create_dir_all(&layers)
+                .with_context(|| format!("{} cannot be made", layers.display()))?;
+            mount("lab", &layers, "tmpfs", MountFlags::empty(), None)
+                .with_context(|| format!("{} cannot be kept in memory", layers.display()))?;
         }
     }
     // Names of nodes, for `kubectl logs` and `exec`.
