@@ -216,17 +216,21 @@ impl Pods {
         self.pages(&Request::new(path), PAGE_SLICES, selector, see).await
     }
 
-    /// Hands every pod of a namespace that a label selector matches to `see`, page by page.
+    /// Hands every pod of a namespace, or of all of them, that a label selector matches to `see`, page by
+    /// page.
     ///
     /// # Errors
     /// Where a page could not be read; what was seen before was right at its time.
     pub async fn each(
         &self,
-        namespace: &str,
+        namespace: Option<&str>,
         selector: &str,
         see: impl FnMut(slim::Pod),
     ) -> Result<(), CallError> {
-        let request = path(namespace, "pods");
+        let request = match namespace {
+            Some(namespace) => path(namespace, "pods"),
+            None => Request::new("/api/v1/pods"),
+        };
         self.pages(&request, PAGE_OBJECTS, Some(selector.to_owned()), see).await
     }
 

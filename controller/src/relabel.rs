@@ -2,15 +2,20 @@
 //!
 //! Enrolled pods are found by that label. Without it a pod would end unseen: its hold without an
 //! answer, its object kept by a finalizer that nobody takes off. Un-enrolling changes new pods only.
+//!
+//! The watch tells of a pod that loses the label. One that lost it while no controller ran is searched
+//! for, in all namespaces, whenever a replica begins to lead.
 
 use std::time::Duration;
 
 use lameduck_core::drain::{EventReason, EventText};
 use lameduck_core::names::{FINALIZER, POLICY_LABEL};
-use tokio::time::sleep;
+use lameduck_core::resolve::{Enrolment, enrolment};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use crate::default_policy::DEFAULT_POLICY;
 use crate::events::Events;
 use crate::index::{PodKey, SharedIndex, Unlabelled};
 use crate::leader::Leadership;
@@ -20,6 +25,8 @@ use crate::text::chain;
 /// Time between two looks. A pod ends no sooner than its hold, which waits longer than this where
 /// nobody answers it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Time between two searches of which the first did not succeed: each may read every pod of the cluster.
+const SEARCH_AGAIN: Duration = Duration::from_secs(60);
 /// Labels put back per look.
 const PODS_PER_LOOK: usize = 50;
 
@@ -31,8 +38,12 @@ pub async fn run(
     events: Events,
     stop: CancellationToken,
 ) {
+    let mut search = Search::default();
     loop {
-        if leadership.is_held() {
+        if !leadership.is_held() {
+            search = Search::default();
+        } else if index.with(|index| index.is_synced()) {
+            search.run(&index, &pods).await;
             let lost = index.with(|index| index.unlabelled(PODS_PER_LOOK));
             for (key, lost) in lost {
                 if leadership.is_held() {
@@ -43,6 +54,53 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// One search per leadership.
+#[derive(Debug, Default)]
+struct Search {
+    done: bool,
+    not_before: Option<Instant>,
+}
+
+impl Search {
+    async fn run(&mut self, index: &SharedIndex, pods: &Pods) {
+        let now = Instant::now();
+        if self.done || self.not_before.is_some_and(|at| now < at) {
+            return;
+        }
+        let mut found = 0;
+        let selector = format!("!{POLICY_LABEL}");
+        let searched = pods.each(None, &selector, |pod| {
+            if pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
+                let key = PodKey::new(&pod.metadata.namespace, &pod.metadata.name);
+                index.with(|index| {
+                    // What it had is not known any more: what its namespace says, or the default.
+                    let policy =
+                        index.namespace(&key.namespace).and_then(|known| known.policy.clone());
+                    let policy = match enrolment(&key.namespace, [policy.as_deref()]) {
+                        Enrolment::Policy(policy) => policy,
+                        Enrolment::OptedOut | Enrolment::NotEnrolled => DEFAULT_POLICY,
+                    };
+                    index.lost_label(&key, &pod.metadata.uid, Some(policy));
+                });
+                found += 1;
+            }
+        });
+        match searched.await {
+            Ok(()) => {
+                self.done = true;
+                debug!(found, "Pods that lost the policy label were searched for.");
+            }
+            Err(error) => {
+                self.not_before = Some(now + SEARCH_AGAIN);
+                warn!(
+                    error = %chain(&error),
+                    "Pods that lost the policy label could not be searched for; trying again in a minute."
+                );
+            }
         }
     }
 }
@@ -92,8 +150,47 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::index::Kind;
     use crate::metrics::Metrics;
-    use crate::testing::{FakeApi, pod};
+    use crate::testing::{FakeApi, Fault, pod};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_lost_the_label_while_nobody_looked_is_found_once_somebody_leads() {
+        let api = FakeApi::default();
+        for name in ["kept", "lost", "foreign"] {
+            let mut pod = pod(name);
+            if name != "kept" {
+                pod["metadata"]["labels"] = json!({ "app": "web" });
+            }
+            if name == "foreign" {
+                pod["metadata"]["finalizers"] = json!(["example.com/other"]);
+            }
+            api.put_pod(pod);
+        }
+        let index = SharedIndex::default();
+        index.with(|index| {
+            for kind in Kind::ALL {
+                index.watch_synced(kind, Instant::now());
+            }
+        });
+        let mut failures = 1;
+        api.faults(move |_| {
+            failures -= 1;
+            (failures >= 0).then_some(Fault::Status(503))
+        });
+        let (mut search, pods) = (Search::default(), Pods::new(api.client()));
+        search.run(&index, &pods).await;
+        assert_eq!(index.with(|index| index.unlabelled(9)), [], "the API server was away");
+        search.run(&index, &pods).await;
+        assert_eq!(api.calls().len(), 1, "not again at once");
+        sleep(SEARCH_AGAIN).await;
+        search.run(&index, &pods).await;
+        search.run(&index, &pods).await;
+        assert_eq!(api.calls().len(), 1, "once is enough");
+        let found = index.with(|index| index.unlabelled(9));
+        let lost = Unlabelled { uid: "uid-lost".into(), policy: "default".into() };
+        assert_eq!(found, [(PodKey::new("shop", "lost"), lost)]);
+    }
 
     #[tokio::test]
     async fn a_successor_of_the_same_name_ends_the_matter() {

@@ -170,6 +170,11 @@ impl State {
         if path.ends_with("/events") {
             return (201, call.body.to_string());
         }
+        if path.ends_with("/pods") && call.uri.contains("labelSelector=%21") {
+            let label = "lameduck.dev/policy";
+            let is_without = |pod: &&Value| pod["metadata"]["labels"][label].is_null();
+            return list(&self.pods.values().filter(is_without).cloned().collect::<Vec<_>>());
+        }
         let Some(target) = path.split("/pods/").nth(1) else { return refusal(404) };
         let (name, subresource) = target.split_once('/').unwrap_or((target, ""));
         self.version += 1;

@@ -93,7 +93,7 @@ impl Scan {
             // Pods with the label are in the index; these are the others.
             let selector = format!("!{POLICY_LABEL}");
             self.pods
-                .each(&namespace, &selector, |pod| {
+                .each(Some(&namespace), &selector, |pod| {
                     if pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
                         let key = PodKey::new(&namespace, &pod.metadata.name);
                         let uid = &pod.metadata.uid;

@@ -51,6 +51,8 @@ struct Report<'a> {
     pre_stop_millis: u64,
     connections_millis: u64,
     connections_left: u64,
+    /// The main process has no handler for the SIGTERM that comes next.
+    sigterm_ignored: bool,
     message: &'a str,
 }
 
@@ -145,6 +147,7 @@ impl Controller {
         address: SocketAddr,
         outcome: Outcome,
         times: &Times,
+        sigterm_ignored: bool,
         message: &str,
     ) -> Result<(), Error> {
         let Identity { namespace, name, uid, .. } = &self.identity;
@@ -156,6 +159,7 @@ impl Controller {
             pre_stop_millis: times.pre_stop.as_millis() as u64,
             connections_millis: times.connections.as_millis() as u64,
             connections_left: times.connections_left,
+            sigterm_ignored,
             message,
         };
         let body = serde_json::to_vec(&report).map_err(|error| Error(error.to_string()))?;

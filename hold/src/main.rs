@@ -19,6 +19,7 @@ mod install;
 mod log;
 mod machine;
 mod prestop;
+mod sigterm;
 mod sockets;
 mod wait;
 

@@ -15,6 +15,7 @@ use crate::identity::Identity;
 use crate::log::Log;
 use crate::machine::{Answer, Machine, Outcome, Policy, Poll};
 use crate::prestop::{self, End};
+use crate::sigterm;
 use crate::sockets::Sockets;
 
 /// News from the threads.
@@ -237,8 +238,14 @@ impl Hold {
             times.connections.as_millis(),
             times.connections_left,
         ));
+        // A pod that is only restarting a container is killed by other rules.
+        let sigterm_ignored = outcome != Outcome::NotTerminating && sigterm::is_ignored();
+        if sigterm_ignored {
+            self.log.line("process 1 has no handler for SIGTERM: it lives until it is killed");
+        }
         if let (Some(controller), Some(address)) = (&self.controller, self.from)
-            && let Err(error) = controller.report(address, outcome, &times, &message)
+            && let Err(error) =
+                controller.report(address, outcome, &times, sigterm_ignored, &message)
         {
             self.log.line(&format!("the controller did not take the report: {error}"));
         }

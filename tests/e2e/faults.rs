@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret, Service};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use lameduck_api::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, SYSTEM_NAMESPACE};
@@ -61,6 +61,113 @@ async fn a_drain_says_what_it_waits_for_and_why_it_ended() -> Result<()> {
     for reason in ["TrafficSettling", "TrafficOff", "Drained"] {
         assert!(events.iter().any(|event| event.starts_with(reason)), "no {reason} in {events:#?}");
     }
+    bench.gone(&namespace).await
+}
+
+/// The application ends by itself while it is held: the object waits for the proof, and no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
+    let bench = Bench::take().await?;
+    let settle_seconds = 20;
+    let namespace =
+        bench.enrolled("crash", json!({"trafficOff": {"settleSeconds": settle_seconds}})).await?;
+    serve(&bench, &namespace, "web").await?;
+    // The file is the sign to crash. As process 1 it would ignore SIGTERM without a trap.
+    let command = "trap 'exit 0' TERM; nginx -e /dev/stderr & \
+                   while [ ! -e /tmp/crash ]; do sleep 0.2; done; exit 1";
+    let spec = json!({"containers": [{
+        "name": "nginx",
+        "image": "docker.io/lab/nginx:1",
+        "command": ["sh", "-c", command],
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1},
+    }]});
+    bench.ready_pod(&namespace, "web", spec).await?;
+    let pods: Api<Pod> = bench.api(&namespace);
+    pods.delete("web", &DeleteParams::default()).await?;
+    // Before the kubelet has heard of the deletion it would start the container again.
+    until("the hold to begin", async || {
+        let events = bench.events(&namespace, "web").await?;
+        Ok(events.into_iter().find(|event| event.starts_with("Killing")))
+    })
+    .await?;
+    bench.kubectl(&["-n", &namespace, "exec", "web", "--", "sh", "-c", ": > /tmp/crash"]).await?;
+    let ended = until("the container's end", async || {
+        let pod = pods.get("web").await?;
+        let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
+        Ok(matches!(phase.as_deref(), Some("Failed" | "Succeeded")).then_some(pod))
+    })
+    .await?;
+    if condition(&ended, CONDITION_TRAFFIC_OFF).is_none_or(|(status, _, _)| status != "True") {
+        assert!(has_finalizer(&ended), "the object went before traffic was proven off");
+    }
+    gone(&pods, "web").await?;
+    // Events are sent after the fact.
+    until("the Event about the release", async || {
+        let events = bench.events(&namespace, "web").await?;
+        Ok(events.into_iter().find(|event| event.starts_with("Released")))
+    })
+    .await?;
+    bench.gone(&namespace).await
+}
+
+/// An application that does not handle SIGTERM outlives its hold: the pod says so, and until when.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_ignores_sigterm_is_named() -> Result<()> {
+    let bench = Bench::take().await?;
+    let namespace = bench.enrolled("sigterm", json!({"hold": {"maxSeconds": 5}})).await?;
+    let spec = json!({
+        "terminationGracePeriodSeconds": 2,
+        "containers": [{
+            "name": "deaf",
+            "image": "docker.io/lab/nginx:1",
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", "while :; do sleep 0.5; done"],
+        }],
+    });
+    bench.ready_pod(&namespace, "deaf", spec).await?;
+    let pods: Api<Pod> = bench.api(&namespace);
+    pods.delete("deaf", &DeleteParams::default()).await?;
+    let event = until("the Event about SIGTERM", async || {
+        let events = bench.events(&namespace, "deaf").await?;
+        Ok(events.into_iter().find(|event| event.starts_with("SigtermIgnored")))
+    })
+    .await?;
+    assert!(event.contains("container deaf") && event.contains("hold.maxSeconds"), "{event}");
+    gone(&pods, "deaf").await?;
+    bench.gone(&namespace).await
+}
+
+/// The API server is away while a pod settles: nothing is called off from what was known before, the
+/// container serves on, and the drain ends once the API server is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_that_is_away_in_the_middle_of_a_drain() -> Result<()> {
+    let bench = Bench::take().await?;
+    let namespace = bench.enrolled("silence", json!({"trafficOff": {"settleSeconds": 8}})).await?;
+    serve(&bench, &namespace, "web").await?;
+    bench.ready_pod(&namespace, "web", json!({})).await?;
+    let pods: Api<Pod> = bench.api(&namespace);
+    pods.delete("web", &DeleteParams::default()).await?;
+    until("the drain to begin", async || {
+        let found = condition(&pods.get("web").await?, CONDITION_TRAFFIC_OFF);
+        Ok(found.filter(|(_, reason, _)| reason == "Settling"))
+    })
+    .await?;
+    bench.cluster.pause_api_server()?;
+    // Twice the time to settle, and more than leases and watches live.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    bench.cluster.resume_api_server()?;
+    let pod =
+        until("the API server to come back", async || Ok(Some(pods.get("web").await?))).await?;
+    let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+    let running = |status: &ContainerStatus| {
+        status.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    assert!(
+        statuses.iter().all(running),
+        "the container ended while nobody could know: {statuses:#?}"
+    );
+    gone(&pods, "web").await?;
     bench.gone(&namespace).await
 }
 

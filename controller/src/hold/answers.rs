@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lameduck_core::drain::{Answer, answer};
+use lameduck_core::drain::{Answer, HoldState, answer};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
@@ -38,11 +38,14 @@ impl Holds {
                 (index.pod_facts(&pod, now), index.health(Kind::Pods).stale(now).is_some())
             });
             let answer = answer(&facts, Timestamp::now());
+            if answer.state == HoldState::Alone {
+                return Err(Refusal::EndedByKubelet);
+            }
             if is_final(&answer) {
                 // The kubelet may know of a deletion before our watch does. Nothing but a fresh read
                 // lets a container go.
                 self.may_call(uid)?;
-                if self.is_terminating(key, uid).await? {
+                if self.is_ending(key, uid).await? {
                     continue;
                 }
                 return Ok((answer, stale));
@@ -63,18 +66,20 @@ impl Holds {
         }
     }
 
-    /// Whether the pod is being deleted, by a fresh read, which the index then knows too.
-    async fn is_terminating(&self, key: &PodKey, uid: &str) -> Result<bool, Refusal> {
+    /// Whether the pod is being deleted, or ended by its kubelet, by a fresh read, which the index then
+    /// knows too.
+    async fn is_ending(&self, key: &PodKey, uid: &str) -> Result<bool, Refusal> {
         let permit = self.confirmations.acquire().await.map_err(|_| Refusal::NotConfirmed)?;
         let read = self.pods.get(key).await;
         drop(permit);
         match read {
             Ok(Some(pod)) if pod.metadata.uid == uid => {
-                let terminating = pod.metadata.deletion_timestamp.is_some();
-                if terminating {
+                let ending =
+                    pod.metadata.deletion_timestamp.is_some() || pod.status.ended_by_kubelet();
+                if ending {
                     self.index.with(|index| index.apply_known_pod(pod));
                 }
-                Ok(terminating)
+                Ok(ending)
             }
             Ok(_) => Err(Refusal::UnknownPod),
             Err(error) => {

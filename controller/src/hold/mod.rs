@@ -158,6 +158,10 @@ enum Refusal {
     TooMany,
     #[error("the pod could not be read from the API server")]
     NotConfirmed,
+    #[error(
+        "the kubelet ends this pod by itself (eviction, or its node shuts down): its hold decides alone"
+    )]
+    EndedByKubelet,
     #[error("the report cannot be read")]
     BadReport,
 }
@@ -165,7 +169,9 @@ enum Refusal {
 impl Refusal {
     const fn status(self) -> StatusCode {
         match self {
-            Self::NotReady | Self::TooMany | Self::NotConfirmed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotReady | Self::TooMany | Self::NotConfirmed | Self::EndedByKubelet => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UnknownPod => StatusCode::NOT_FOUND,
             Self::NotThePod => StatusCode::FORBIDDEN,
             Self::BadReport => StatusCode::BAD_REQUEST,

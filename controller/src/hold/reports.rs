@@ -57,12 +57,10 @@ impl Holds {
             }
         }
         // A pod that is not terminating has nothing to be drained, whatever it says.
-        if pod.deletion.is_none() {
-            return Ok(());
-        }
-        let (condition, event) =
-            drained(pod.drained.as_ref(), &container, &report, Timestamp::now());
-        if let Some(event) = event {
+        let Some(deletion) = &pod.deletion else { return Ok(()) };
+        let (condition, events) =
+            drained(pod.drained.as_ref(), &container, &report, deletion, Timestamp::now());
+        for event in events {
             self.events.send(key, &pod.uid, event);
         }
         if let Some(condition) = condition {

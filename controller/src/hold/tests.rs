@@ -98,6 +98,23 @@ impl Scene {
 }
 
 #[tokio::test]
+async fn a_pod_that_its_kubelet_ends_is_not_let_go() {
+    let mut evicted = pod(false, None);
+    evicted["metadata"]["resourceVersion"] = json!("7");
+    evicted["status"]["conditions"] = json!([{
+        "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
+    }]);
+    // The watch has not told yet: only the fresh read knows.
+    let scene = Scene::with_pod(Some(evicted.clone()), pod(false, None));
+    for _ in 0..2 {
+        let (status, body) = scene.get(POD_IP, "uid=u-0&container=web&wait=0").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains("decides alone"), "{body}");
+    }
+    assert_eq!(scene.api.calls().len(), 1, "the second answer needs no read");
+}
+
+#[tokio::test]
 async fn a_held_pod_hears_its_state_and_its_deadline() {
     let scene = Scene::with_pod(None, pod(true, None));
     let (status, body) = scene.get(POD_IP, "uid=u-0&container=web&wait=0").await;

@@ -64,6 +64,12 @@ impl Index {
         self.namespaces.remove(name);
     }
 
+    /// A namespace.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
     /// Every namespace.
     pub fn namespaces(&self) -> impl Iterator<Item = (&Arc<str>, &Namespace)> {
         self.namespaces.iter()

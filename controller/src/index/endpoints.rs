@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lameduck_core::drain::Endpoint;
+use lameduck_core::drain::{Endpoint, Others};
 
 use super::intern::Interner;
 use super::pod::{Pod, PodKey};
@@ -26,6 +26,7 @@ struct Entry {
     pod: Option<Arc<str>>,
     address: Option<IpAddr>,
     ready: bool,
+    serving: bool,
     terminating: bool,
 }
 
@@ -58,19 +59,42 @@ impl Slice {
         self.entries.iter().filter(is_about).map(|entry| Endpoint {
             service: Arc::clone(&self.service),
             ready: entry.ready,
+            serving: entry.serving,
             terminating: entry.terminating,
             address: entry.address,
         })
+    }
+
+    /// What the slice of this Service has besides a pod.
+    pub(super) fn others(&self, key: &PodKey) -> Others {
+        let mut others = Others::Absent;
+        for entry in &self.entries {
+            if entry.terminating || entry.pod.as_deref() == Some(&*key.name) {
+                continue;
+            }
+            if entry.ready {
+                return Others::Ready;
+            }
+            others = Others::Starting;
+        }
+        others
+    }
+
+    /// `namespace/name` of its Service.
+    pub(super) fn service(&self) -> &str {
+        &self.service
     }
 }
 
 impl Entry {
     fn new(endpoint: &slim::Endpoint, interner: &mut Interner) -> Self {
+        let ready = endpoint.conditions.ready.unwrap_or(true);
         let target = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod");
         Self {
             pod: target.map(|target| interner.get(&target.name)),
             address: endpoint.addresses.first().and_then(|text| text.parse().ok()),
-            ready: endpoint.conditions.ready.unwrap_or(true),
+            ready,
+            serving: endpoint.conditions.serving.unwrap_or(ready),
             terminating: endpoint.conditions.terminating.unwrap_or(false),
         }
     }

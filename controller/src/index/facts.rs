@@ -1,11 +1,15 @@
 //! What core decides from, out of the index.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use lameduck_core::drain::{EndpointFacts, NodeState, PodFacts, SelectingService, Stale};
+use lameduck_core::drain::{
+    Containers, EndpointFacts, NodeState, Others, PodFacts, SelectingService, Stale,
+};
 use tokio::time::Instant;
 
-use super::{Index, Kind, Pod, PodKey};
+use super::{Index, Kind, Pod, PodKey, Selector};
 
 impl Index {
     /// What core decides from. None where the pod is not known.
@@ -35,6 +39,7 @@ impl Index {
             has_finalizer: pod.finalizer_at.is_some(),
             traffic_off: pod.traffic_off.clone(),
             policy: self.policies.get(&pod.policy).cloned().unwrap_or_default(),
+            ended_by_kubelet: pod.ended_by_kubelet,
         }
     }
 
@@ -53,8 +58,9 @@ impl Index {
                 .into_iter()
                 .flatten()
                 .filter(|(_, selector)| pod.matches(selector))
-                .map(|(name, _)| SelectingService {
-                    name: format!("{}/{name}", key.namespace).into(),
+                .map(|(name, selector)| {
+                    let name: Arc<str> = format!("{}/{name}", key.namespace).into();
+                    SelectingService { others: self.others(key, &name, selector), name }
                 })
                 .collect(),
             entries: self
@@ -66,6 +72,28 @@ impl Index {
                 .collect(),
             stale,
         }
+    }
+
+    /// What a Service has besides a pod. A pod that starts stands in no EndpointSlice before it has an
+    /// address, so that pods are looked at too.
+    fn others(&self, key: &PodKey, service: &str, selector: &Selector) -> Others {
+        let slices = self.slices.get(&key.namespace).into_iter().flat_map(HashMap::values);
+        let mut starting = false;
+        for slice in slices.filter(|slice| slice.service() == service) {
+            match slice.others(key) {
+                Others::Ready => return Others::Ready,
+                Others::Starting => starting = true,
+                Others::Absent => {}
+            }
+        }
+        let may_start = |(other, pod): (&PodKey, &Pod)| {
+            other.namespace == key.namespace
+                && other.name != key.name
+                && pod.deletion.is_none()
+                && pod.containers != Containers::Ended
+                && pod.matches(selector)
+        };
+        if starting || self.pods.iter().any(may_start) { Others::Starting } else { Others::Absent }
     }
 
     /// Whether a hold that calls from `peer` may ask about the pod. With `node_too`, its node's

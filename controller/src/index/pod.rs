@@ -70,6 +70,8 @@ pub struct Pod {
     pub traffic_off: Option<Condition>,
     /// Its `Drained` condition.
     pub drained: Option<Condition>,
+    /// Its kubelet ends it by itself, without a deletion.
+    pub ended_by_kubelet: bool,
 }
 
 impl Pod {
@@ -111,6 +113,7 @@ impl Pod {
             deletion,
             traffic_off: condition(&status, CONDITION_TRAFFIC_OFF),
             drained: condition(&status, CONDITION_DRAINED),
+            ended_by_kubelet: status.ended_by_kubelet(),
             uid: meta.uid.into(),
             version: meta.resource_version.into(),
         }

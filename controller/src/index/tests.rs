@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use lameduck_core::drain::{ConditionStatus, Containers, NodeState};
+use lameduck_core::drain::{ConditionStatus, Containers, NodeState, Others};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -182,6 +182,38 @@ fn endpoints_are_found_by_selector_by_name_and_by_address() {
     index.delete_service("shop", "front");
     let (_, endpoints) = index.facts(&key("web-0"), Instant::now()).unwrap();
     assert_eq!((endpoints.services.len(), endpoints.entries.len()), (1, 1));
+}
+
+#[test]
+fn what_a_service_has_besides_a_pod_is_read_from_slices_and_pods() {
+    let mut index = index();
+    index.apply_pod(pod("web-0", |_| {}));
+    index.apply_service(&service("web", json!({ "app": "web" })));
+    let others = |index: &Index| {
+        let (_, endpoints) = index.facts(&key("web-0"), Instant::now()).unwrap();
+        endpoints.services[0].others
+    };
+    let entry = |name: &str, conditions: Value| {
+        json!({ "addresses": ["10.0.0.2"], "conditions": conditions,
+            "targetRef": { "kind": "Pod", "name": name } })
+    };
+    let own = entry("web-0", json!({ "ready": false, "serving": true, "terminating": true }));
+    let ending = entry("web-1", json!({ "ready": false, "serving": true, "terminating": true }));
+    index.apply_slice(&slice("a", Some("web"), json!([own, ending])));
+    assert_eq!(others(&index), Others::Absent);
+    let (_, endpoints) = index.facts(&key("web-0"), Instant::now()).unwrap();
+    assert!(endpoints.entries[0].serving && !endpoints.entries[0].takes_traffic());
+
+    // It has no address yet, so that no slice names it; then it has; then it is ready.
+    index.apply_pod(pod("web-2", |pod| pod["status"] = json!({ "phase": "Pending" })));
+    assert_eq!(others(&index), Others::Starting);
+    index.delete_pod(&key("web-2"));
+    let starting = entry("web-2", json!({ "ready": false, "serving": false }));
+    index.apply_slice(&slice("b", Some("web"), json!([starting])));
+    assert_eq!(others(&index), Others::Starting);
+    let ready = entry("web-2", json!({ "ready": true }));
+    index.apply_slice(&slice("b", Some("web"), json!([ready])));
+    assert_eq!(others(&index), Others::Ready);
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::inject::MARGIN_SECONDS;
 pub enum HoldState {
     /// The pod is not being deleted: a container is restarted. There is nothing to wait for.
     NotTerminating,
+    /// Nobody but the hold can tell when to end: the kubelet ends the pod by itself, in a time that does
+    /// not stand on the object. Not on the wire: it is answered as if no controller were there.
+    Alone,
     /// Hold: new traffic may still come.
     Holding,
     /// No new traffic comes: wait for what is there, then exit.
@@ -22,6 +25,7 @@ impl HoldState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotTerminating => "NotTerminating",
+            Self::Alone => "Alone",
             Self::Holding => "Holding",
             Self::TrafficOff => "TrafficOff",
         }
@@ -33,6 +37,8 @@ impl HoldState {
 pub enum AnswerReason {
     /// The pod is not being deleted.
     NotTerminating,
+    /// The kubelet ends the pod by itself.
+    EndedByKubelet,
     /// Nobody has said anything about the pod's traffic yet.
     Pending,
     /// The reason of the pod's `TrafficOff` condition.
@@ -45,6 +51,7 @@ impl AnswerReason {
     pub fn as_str(&self) -> &str {
         match self {
             Self::NotTerminating => "NotTerminating",
+            Self::EndedByKubelet => "EndedByKubelet",
             Self::Pending => "Pending",
             Self::Condition(reason) => reason,
         }
@@ -87,6 +94,15 @@ pub fn hold_deadline(
 #[must_use]
 pub fn answer(pod: &PodFacts, now: Timestamp) -> Answer {
     let Some(deletion) = &pod.deletion else {
+        if pod.ended_by_kubelet {
+            return Answer {
+                state: HoldState::Alone,
+                reason: AnswerReason::EndedByKubelet,
+                message: "the kubelet ends the pod by itself (eviction, or its node shuts down)"
+                    .into(),
+                deadline_seconds: None,
+            };
+        }
         return Answer {
             state: HoldState::NotTerminating,
             reason: AnswerReason::NotTerminating,

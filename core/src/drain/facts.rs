@@ -137,6 +137,9 @@ pub struct PodFacts {
     pub traffic_off: Option<Condition>,
     /// The policy that it was injected by, or the default one where that policy is gone.
     pub policy: Arc<Policy>,
+    /// Its kubelet ends it by itself, without a deletion: an eviction, a node that shuts down
+    /// (condition `DisruptionTarget` with reason `TerminationByKubelet`).
+    pub ended_by_kubelet: bool,
 }
 
 /// A Service whose selector matches the pod.
@@ -144,6 +147,19 @@ pub struct PodFacts {
 pub struct SelectingService {
     /// `namespace/name`.
     pub name: Arc<str>,
+    /// What it has besides this pod.
+    pub others: Others,
+}
+
+/// What a Service has besides one pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// An endpoint that takes traffic.
+    Ready,
+    /// No such endpoint, but a pod that is not being deleted and may become one.
+    Starting,
+    /// Neither.
+    Absent,
 }
 
 /// One entry of an EndpointSlice that is about the pod.
@@ -153,6 +169,8 @@ pub struct Endpoint {
     pub service: Arc<str>,
     /// Condition `ready` (absent counts as true, as the API says).
     pub ready: bool,
+    /// Condition `serving` (absent counts as `ready`, as the API says).
+    pub serving: bool,
     /// Condition `terminating`.
     pub terminating: bool,
     /// The address, for messages.

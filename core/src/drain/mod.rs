@@ -28,8 +28,8 @@ use jiff::Timestamp;
 
 pub use answer::{Answer, AnswerReason, HoldState, answer, hold_deadline};
 pub use facts::{
-    Condition, ConditionStatus, Containers, Deletion, Endpoint, EndpointFacts, NodeState, PodFacts,
-    SelectingService, Stale,
+    Condition, ConditionStatus, Containers, Deletion, Endpoint, EndpointFacts, NodeState, Others,
+    PodFacts, SelectingService, Stale,
 };
 pub use finalizer::{Finalizer, KeepReason, RemoveReason};
 pub use reason::{EventKind, EventReason, EventText};

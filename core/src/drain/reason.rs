@@ -30,6 +30,8 @@ pub enum EventReason {
     DeadlineExceeded,
     /// A hold ended by itself, because no controller could be asked.
     ControllerUnreachable,
+    /// A hold ended, and the application will not: it has no handler for SIGTERM.
+    SigtermIgnored,
     /// The pod is in scope and runs without protection.
     Unprotected,
     /// The pod lost the label by which it is found, and got it back.
@@ -52,6 +54,7 @@ impl EventReason {
             Self::Drained => "Drained",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::ControllerUnreachable => "ControllerUnreachable",
+            Self::SigtermIgnored => "SigtermIgnored",
             Self::Unprotected => "Unprotected",
             Self::LabelRestored => "LabelRestored",
             Self::UnknownPolicy => "UnknownPolicy",
@@ -71,6 +74,7 @@ impl EventReason {
             | Self::GaveUp
             | Self::DeadlineExceeded
             | Self::ControllerUnreachable
+            | Self::SigtermIgnored
             | Self::Unprotected
             | Self::LabelRestored
             | Self::UnknownPolicy => EventKind::Warning,

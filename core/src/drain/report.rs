@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::facts::{Condition, ConditionStatus};
+use super::facts::{Condition, ConditionStatus, Deletion};
 use super::reason::{EventReason, EventText};
+use super::text;
 
 /// How a hold ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Report {
     /// Connections that were left.
     #[serde(default)]
     pub connections_left: u64,
+    /// The container's main process has no handler for SIGTERM.
+    #[serde(default)]
+    pub sigterm_ignored: bool,
     /// What else it has to say.
     #[serde(default)]
     pub message: String,
@@ -64,7 +68,7 @@ pub struct Report {
 /// Bytes of a hold's own message that are kept: it comes from inside a user's pod.
 const MESSAGE_BYTES_MAX: usize = 256;
 
-/// The `Drained` condition after a report of one container, and its event.
+/// The `Drained` condition after a report of one container, and its events.
 ///
 /// A pod with several containers gets several reports; the worst one stays. A hold that ended because
 /// its pod is not terminating drained nothing and changes nothing.
@@ -73,8 +77,9 @@ pub fn drained(
     current: Option<&Condition>,
     container: &str,
     report: &Report,
+    deletion: &Deletion,
     now: Timestamp,
-) -> (Option<Condition>, Option<EventText>) {
+) -> (Option<Condition>, Vec<EventText>) {
     let seconds = |millis: u64| format!("{}.{} s", millis / 1000, millis % 1000 / 100);
     let waited = format!(
         "container {container}: {} for traffic, {} for its own preStop, {} for connections",
@@ -88,7 +93,7 @@ pub fn drained(
         n => format!("{n} connections are left"),
     };
     let (status, event) = match report.outcome {
-        Outcome::NotTerminating => return (None, None),
+        Outcome::NotTerminating => return (None, Vec::new()),
         Outcome::ConnectionsClosed | Outcome::ConnectionsIdle | Outcome::TrafficOff => {
             (ConditionStatus::True, EventReason::Drained)
         }
@@ -104,12 +109,20 @@ pub fn drained(
             (*bytes <= MESSAGE_BYTES_MAX).then_some(c)
         })
         .collect();
-    let message = if own.is_empty() {
-        format!("{waited}; {left}")
-    } else {
-        format!("{waited}; {left}; the hold says: {own}")
-    };
-    let event = EventText::new(event, message.clone());
+    let mut message = format!("{waited}; {left}");
+    if !own.is_empty() {
+        message.push_str(&format!("; the hold says: {own}"));
+    }
+    let mut events = vec![EventText::new(event, message.clone())];
+    if report.sigterm_ignored {
+        let lives_on = format!(
+            "container {container} has no handler for SIGTERM, so that it lives until its kubelet kills \
+             it at {}; handle SIGTERM, or lower hold.maxSeconds of its policy",
+            text::clock(deletion.killed_at())
+        );
+        events.push(EventText::new(EventReason::SigtermIgnored, lives_on.clone()));
+        message.push_str(&format!("; {lives_on}"));
+    }
     let worse_stands = current.is_some_and(|current| rank(current.status) > rank(status));
     let condition = (!worse_stands).then(|| Condition {
         status,
@@ -117,7 +130,7 @@ pub fn drained(
         message: message.into(),
         since: now,
     });
-    (condition, Some(event))
+    (condition, events)
 }
 
 /// Which condition stays where two containers report: the higher one.

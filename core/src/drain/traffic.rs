@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! On(EndpointReady) -> Settling(since) -> Off          every step is a condition on the pod
+//! On(NotReplaced)                                      not ready, but nobody else is, and one starts
 //! Unknown: a watch is not fresh                        never a step towards Off
 //! ```
 //! Off is final: the hold hears it, and the application gets its SIGTERM.
@@ -10,13 +11,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::facts::{Condition, ConditionStatus, Endpoint, EndpointFacts, PodFacts, Stale, later};
+use super::facts::{
+    Condition, ConditionStatus, Endpoint, EndpointFacts, Others, PodFacts, Stale, later,
+};
 use super::reason::{EventReason, EventText};
 use super::text;
 
 /// Endpoints follow a deletion within some 100 ms, so that nobody needs to hear that they have not yet.
 /// Two, because the API keeps whole seconds of a deletion.
 const ON_AFTER_SECONDS: u32 = 2;
+
+/// How long after its deletion a pod that is the last to serve a Service waits for another one to become
+/// ready. Most applications start in less; where none does, the one that was deleted must go all the same.
+const TAKEOVER_SECONDS: u32 = 120;
+
+/// Time between two looks whether another one has become ready: that one may stand in another slice, whose
+/// change does not lead to this pod.
+const TAKEOVER_LOOK_SECONDS: u32 = 2;
 
 /// A watch that breaks and is back sooner than this changes no condition: an API server that is replaced
 /// breaks every watch for a moment, and a thousand pods would be written twice. Nothing gets nearer to
@@ -28,6 +39,8 @@ const UNKNOWN_AFTER: Duration = Duration::from_secs(5);
 pub enum TrafficReason {
     /// An endpoint is still ready.
     EndpointReady,
+    /// No endpoint of a Service is ready, so that its traffic still comes here, and another one starts.
+    NotReplaced,
     /// No endpoint is ready; waiting for what follows endpoints with a lag.
     Settling,
     /// No endpoint has been ready for long enough.
@@ -44,6 +57,7 @@ impl TrafficReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EndpointReady => "EndpointReady",
+            Self::NotReplaced => "NotReplaced",
             Self::Settling => "Settling",
             Self::EndpointsNotReady => "EndpointsNotReady",
             Self::NotSelected => "NotSelected",
@@ -57,10 +71,14 @@ impl TrafficReason {
 pub enum Traffic {
     /// New connections may still be sent to the pod.
     On {
+        /// Why.
+        reason: TrafficReason,
         /// The evidence.
         message: String,
         /// When it becomes worth saying, where it is not yet.
         say_at: Option<Timestamp>,
+        /// When to look again, where time alone can change this.
+        look_at: Option<Timestamp>,
     },
     /// No endpoint takes traffic since then.
     Settling {
@@ -104,7 +122,7 @@ impl Traffic {
     #[must_use]
     pub const fn reason(&self) -> TrafficReason {
         match self {
-            Self::On { .. } => TrafficReason::EndpointReady,
+            Self::On { reason, .. } => *reason,
             Self::Settling { .. } => TrafficReason::Settling,
             Self::Off { reason, .. } => *reason,
             Self::Unknown { .. } => TrafficReason::WatchNotFresh,
@@ -166,8 +184,9 @@ impl Traffic {
             Self::Settling { since, .. } => {
                 Some(later(*since, pod.policy.traffic_off.settle_seconds))
             }
-            Self::On { say_at, .. } | Self::Unknown { say_at, .. } => *say_at,
-            _ => None,
+            Self::On { say_at, look_at, .. } => [*say_at, *look_at].into_iter().flatten().min(),
+            Self::Unknown { say_at, .. } => *say_at,
+            Self::Off { .. } => None,
         }
     }
 }
@@ -209,12 +228,15 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
             .iter()
             .filter(|entry| entry.takes_traffic())
             .map(|entry| &*entry.service);
-        let say_at =
-            pod.deletion.as_ref().map(|deletion| later(deletion.requested_at, ON_AFTER_SECONDS));
         return Traffic::On {
+            reason: TrafficReason::EndpointReady,
             message: format!("the pod is still a ready endpoint of {}", text::services(sending)),
-            say_at: say_at.filter(|at| now < *at),
+            say_at: said_from(pod, now),
+            look_at: None,
         };
+    }
+    if let Some(last) = last_to_serve(pod, endpoints, now) {
+        return last;
     }
     if endpoints.services.is_empty() && endpoints.entries.is_empty() {
         return Traffic::Off {
@@ -224,6 +246,41 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
         };
     }
     settle(pod, endpoints, now)
+}
+
+/// When it becomes worth saying that traffic is on, where that is not yet.
+fn said_from(pod: &PodFacts, now: Timestamp) -> Option<Timestamp> {
+    let deletion = pod.deletion.as_ref()?;
+    Some(later(deletion.requested_at, ON_AFTER_SECONDS)).filter(|at| now < *at)
+}
+
+/// A Service without any ready endpoint sends to those that terminate and still serve: so kube-proxy and
+/// its successors do, since Kubernetes 1.28 without a switch (KEP-1669). Where another pod of the Service
+/// starts, this one waits for it, for a while.
+fn last_to_serve(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Option<Traffic> {
+    let until = later(pod.deletion.as_ref()?.requested_at, TAKEOVER_SECONDS);
+    let mut services = endpoints
+        .services
+        .iter()
+        .filter(|service| service.others == Others::Starting)
+        .map(|service| &*service.name)
+        .filter(|name| {
+            let serves = |entry: &Endpoint| entry.serving && entry.terminating;
+            endpoints.entries.iter().any(|entry| *entry.service == **name && serves(entry))
+        })
+        .peekable();
+    services.peek()?;
+    (now < until).then(|| Traffic::On {
+        reason: TrafficReason::NotReplaced,
+        message: format!(
+            "no other endpoint of {} is ready yet, so new connections still come to this pod; one is \
+             starting, and is waited for until {}",
+            text::services(services),
+            text::clock(until)
+        ),
+        say_at: said_from(pod, now),
+        look_at: Some(later(now, TAKEOVER_LOOK_SECONDS).min(until)),
+    })
 }
 
 /// No entry takes traffic: off once that has been so for `settleSeconds`.

@@ -94,12 +94,12 @@ fn reports_by_the_protocol() {
         connections_left: 3,
     };
     controller(&[])
-        .report(address, Outcome::DeadlineExceeded, &times, "said \"so\"")
+        .report(address, Outcome::DeadlineExceeded, &times, true, "said \"so\"")
         .expect("a report");
     let request = requests.recv().expect("a request");
     let target = "POST /v1/hold/shop/web-0/report?uid=u1&container=app HTTP/1.1\r\n";
     assert!(request.starts_with(target), "{request}");
-    let body = r#"{"outcome":"DeadlineExceeded","trafficMillis":1500,"preStopMillis":0,"connectionsMillis":2000,"connectionsLeft":3,"message":"said \"so\""}"#;
+    let body = r#"{"outcome":"DeadlineExceeded","trafficMillis":1500,"preStopMillis":0,"connectionsMillis":2000,"connectionsLeft":3,"sigtermIgnored":true,"message":"said \"so\""}"#;
     assert!(request.ends_with(body), "{request}");
 }
 

@@ -12,6 +12,7 @@
 mod apply;
 mod config;
 mod containerd;
+mod faults;
 mod owner;
 pub mod plan;
 mod ready;
@@ -32,7 +33,7 @@ use self::owner::Owner;
 use self::run_directory::{Phase, RunDirectory, Supervisor};
 use crate::assets::Assets;
 use crate::images::{self, ImageFile};
-use crate::process::{bound, output};
+use crate::process::bound;
 use crate::progress::Progress;
 
 /// The names of the nodes. Both run pods; the API server is on the first.
@@ -370,29 +371,6 @@ impl Cluster {
     #[must_use]
     pub fn images_dir(&self) -> PathBuf {
         self.run.images()
-    }
-
-    /// Cuts the second node off the network: for everybody else it is dead, with all its pods.
-    ///
-    /// # Errors
-    /// The link cannot be taken down.
-    pub async fn disconnect_second_node(&self) -> Result<()> {
-        self.set_second_node_link("down").await
-    }
-
-    /// Takes [`Cluster::disconnect_second_node`] back.
-    ///
-    /// # Errors
-    /// The link cannot be taken up.
-    pub async fn reconnect_second_node(&self) -> Result<()> {
-        self.set_second_node_link("up").await
-    }
-
-    async fn set_second_node_link(&self, state: &str) -> Result<()> {
-        let mut command = self.enter("ip", ["link", "set", "eth0p", state]);
-        output(&format!("taking the link of {} {state}", plan::NODE_B.name), &mut command)
-            .await
-            .map(drop)
     }
 }
 

@@ -203,7 +203,8 @@ async fn delete(side: &Side, then_by_force: bool) -> Result<()> {
 /// `kubectl drain` of the second node, which takes pods of all sides, and `uncordon`.
 async fn drain(stage: &Stage<'_>) -> Result<()> {
     let node = NODES[1];
-    let options = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s"];
+    // `--force` takes pods that nobody would replace, which somebody else may have left on a shared lab.
+    let options = ["--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=150s"];
     let mut drain = stage.cluster().kubectl(["drain", node].into_iter().chain(options));
     let drained = output("kubectl drain", &mut drain).await;
     output("kubectl uncordon", &mut stage.cluster().kubectl(["uncordon", node])).await?;
