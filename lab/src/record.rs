@@ -145,13 +145,15 @@ fn changes(manifests: &Path) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-/// `pod-create-plain`: what is under review, the operation, and the change that caused it.
+/// `pod-create-deployment-plain`: what is under review, the operation, and the change that caused it, which
+/// is not told twice: `deployment-create-plain`.
 fn file_name(review: &Value, what: &str) -> String {
     let request = &review["request"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_ascii_lowercase();
     let operation = text(&request["operation"]);
     let kind = text(&request["kind"]["kind"]);
     // Pods of a workload have random names: the first of each kind stands for all.
+    let what = what.strip_prefix(&format!("{kind}-")).unwrap_or(what);
     format!("{kind}-{operation}-{what}")
 }
 

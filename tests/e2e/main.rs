@@ -4,11 +4,13 @@
 //! * [`safeguards`]: take one away, and the loss is back. So the scenarios can fail.
 //! * [`admission`]: what the API server makes of our patches and our policies.
 //! * [`faults`]: parts that die while pods end.
+//! * [`kube_proxy`]: what clients inside the cluster see.
 //!
 //! The tests share a cluster and load it: one at a time ([`bench::Bench`]).
 
 mod admission;
 mod bench;
 mod faults;
+mod kube_proxy;
 mod safeguards;
 mod scenarios;
