@@ -116,16 +116,6 @@ pub enum FinalizerMode {
     Never,
 }
 
-/// Who says that traffic is off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Provider {
-    /// The best proof that is at hand for the pod.
-    #[default]
-    Auto,
-    /// The pod's EndpointSlices, and then `settleSeconds`.
-    EndpointSlice,
-}
-
 /// How it is proven that a pod gets no new traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -138,8 +128,6 @@ pub enum Provider {
     }
 ]))]
 pub struct TrafficOff {
-    /// Who says so.
-    pub provider: Provider,
     /// Seconds to wait after every endpoint of the pod went not-ready: kube-proxy, DNS and load
     /// balancers follow the API with a lag that nobody reports.
     #[schemars(range(min = 0, max = 3600))]
@@ -151,7 +139,7 @@ pub struct TrafficOff {
 
 impl Default for TrafficOff {
     fn default() -> Self {
-        Self { provider: Provider::default(), settle_seconds: 3, give_up_seconds: 900 }
+        Self { settle_seconds: 3, give_up_seconds: 900 }
     }
 }
 

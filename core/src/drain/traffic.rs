@@ -239,11 +239,7 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
         return last;
     }
     if endpoints.services.is_empty() && endpoints.entries.is_empty() {
-        return Traffic::Off {
-            reason: TrafficReason::NotSelected,
-            message: "no Service selects the pod and no EndpointSlice lists it".into(),
-            recorded: false,
-        };
+        return not_selected(pod, now);
     }
     settle(pod, endpoints, now)
 }
@@ -281,6 +277,29 @@ fn last_to_serve(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> O
         say_at: said_from(pod, now),
         look_at: Some(later(now, TAKEOVER_LOOK_SECONDS).min(until)),
     })
+}
+
+/// Nobody lists the pod. Maybe a Service did until a moment ago, and what follows it has a lag: so it
+/// settles too, from the deletion on.
+fn not_selected(pod: &PodFacts, now: Timestamp) -> Traffic {
+    let settle_seconds = pod.policy.traffic_off.settle_seconds;
+    let nobody = "no Service selects the pod and no EndpointSlice lists it";
+    let since = pod.deletion.as_ref().map_or(now, |deletion| deletion.requested_at);
+    let due = later(since, settle_seconds);
+    if now < due {
+        return Traffic::Settling {
+            since,
+            message: format!(
+                "{nobody}; settles for {settle_seconds} s, until {}",
+                text::clock(due)
+            ),
+        };
+    }
+    Traffic::Off {
+        reason: TrafficReason::NotSelected,
+        message: format!("{nobody}; settled {settle_seconds} s"),
+        recorded: false,
+    }
 }
 
 /// No entry takes traffic: off once that has been so for `settleSeconds`.
