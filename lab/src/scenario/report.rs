@@ -54,6 +54,7 @@ pub struct Run {
     pub long_connections_cut: u64,
     /// Kept-alive connections that the server ended between two requests. This load looks before it sends
     /// and loses nothing by it; a client that sends at that moment does.
+    #[serde(skip)]
     pub idle_connections_closed: u64,
     /// The pods, by name.
     pub pods: Vec<PodReport>,
