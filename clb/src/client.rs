@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,6 +23,8 @@ use crate::sign::{Call, sign};
 use crate::text::one_line_without;
 
 const VERSION: &str = "2018-03-17";
+/// A place in the limiter's queue is of no use later than this before the call's deadline.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// What can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +187,8 @@ impl Client {
         sent: &AtomicU32,
     ) -> Result<Reply, Failure> {
         let Shared { endpoint, limits, http, clock, limiters, .. } = &*self.shared;
-        limiters[action as usize].place(deadline).await?;
+        let for_answer = ANSWER_TIME.min(limits.call_timeout / 4);
+        limiters[action as usize].place(deadline - for_answer).await?;
         let call = Call {
             action: action.name(),
             version: VERSION,

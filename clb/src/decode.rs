@@ -110,15 +110,22 @@ fn listener(value: &Value, gaps: &mut Vec<Gap>) -> Option<Listener> {
     let before = place.gaps.len();
     let target_values = place.list(&value["Targets"], "Targets");
     let rule_values = place.list(&value["Rules"], "Rules");
-    if target_values.is_none() && rule_values.is_none() && place.gaps.len() == before {
-        place.gap(GapKind::NoValue, "neither Targets nor Rules");
+    let protocol = upper(&value["Protocol"]);
+    // Each kind of listener has one of the two lists; the other says nothing about it.
+    let (has_value, wanted) = match protocol.as_deref() {
+        Some("HTTP" | "HTTPS") => (rule_values.is_some(), "no Rules"),
+        Some("TCP" | "UDP" | "TCP_SSL" | "QUIC") => (target_values.is_some(), "no Targets"),
+        _ => (rule_values.is_some() || target_values.is_some(), "neither Targets nor Rules"),
+    };
+    if !has_value && place.gaps.len() == before {
+        place.gap(GapKind::NoValue, wanted);
     }
     let targets = target_values.map(|values| targets(values, &mut place));
     let rules = rule_values.map(|values| {
         values.iter().filter_map(|value| rule(value, &listener_id, place.gaps)).collect()
     });
     Some(Listener {
-        protocol: upper(&value["Protocol"]),
+        protocol,
         port: port(&value["Port"]),
         end_port: port(&value["EndPort"]).filter(|end| *end > 0),
         targets,

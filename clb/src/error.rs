@@ -123,9 +123,15 @@ impl Failure {
         }
     }
 
-    /// Whether the call itself sends again. Queue and credentials have had their own waits.
+    /// Whether the call itself sends again, after a wait. Queue and credentials have had their own
+    /// waits, and a refused token its own renewal.
     pub(crate) fn sends_again(&self) -> bool {
-        self.retry_helps() && !matches!(self, Self::Queue { .. } | Self::Credentials(_))
+        let had_its_own = match self {
+            Self::Queue { .. } | Self::Credentials(_) => true,
+            Self::Refused(refusal) => refusal.kind == RefusalKind::TokenFailure,
+            _ => false,
+        };
+        self.retry_helps() && !had_its_own
     }
 }
 

@@ -1,1 +1,8 @@
+//! The whole client against a server in the same process.
 
+mod calls;
+mod decoding;
+mod failures;
+mod secrets;
+pub(crate) mod stub;
+mod wire;
