@@ -38,7 +38,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    const COUNT: usize = 6;
+    const COUNT: usize = Self::BatchModifyTargetWeight as usize + 1;
 
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -8,10 +8,9 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use crate::error::{Failure, Refusal, RefusalKind};
-use crate::http::{Answer, excerpt};
+use crate::http::Answer;
 
-/// An answer without an error.
-#[derive(Debug)]
+/// An answer without an error. Not printable: credentials come in answers, too.
 pub(crate) struct Reply {
     /// The object under `Response`.
     pub(crate) response: Value,
@@ -35,7 +34,8 @@ pub(crate) fn open(
         return Err(match refusal {
             Some(refusal) if !answer.status.is_server_error() => Failure::Refused(refusal),
             Some(refusal) => http(answer, refusal.to_string()),
-            None => http(answer, clean(&excerpt(&answer.body))),
+            // All of it: a secret that is cut in two would not be struck out.
+            None => http(answer, clean(&String::from_utf8_lossy(&answer.body))),
         });
     }
     let mut body = body.map_err(|error| match error.classify() {

@@ -117,21 +117,25 @@ impl Failure {
             Self::NoAnswer { .. }
             | Self::Connection { .. }
             | Self::Garbled { .. }
+            // Nobody knows what it was; a caller that goes on asking loses nothing.
+            | Self::Unexpected { .. }
             | Self::Queue { .. } => true,
             Self::Credentials(error) => error.retry_helps(),
-            Self::TooLarge { .. } | Self::Unexpected { .. } | Self::Invalid(_) => false,
+            Self::TooLarge { .. } | Self::Invalid(_) => false,
         }
     }
 
     /// Whether the call itself sends again, after a wait. Queue and credentials have had their own
     /// waits, and a refused token its own renewal.
     pub(crate) fn sends_again(&self) -> bool {
-        let had_its_own = match self {
+        let not_now = match self {
             Self::Queue { .. } | Self::Credentials(_) => true,
+            // Whole JSON of another shape: hardly a passing fault of the network.
+            Self::Unexpected { .. } => true,
             Self::Refused(refusal) => refusal.kind == RefusalKind::TokenFailure,
             _ => false,
         };
-        self.retry_helps() && !had_its_own
+        self.retry_helps() && !not_now
     }
 }
 

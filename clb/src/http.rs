@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::HttpsConnectorBuilder;
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -15,7 +16,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::error::Failure;
-use crate::text::{chain, one_line};
+use crate::text::chain;
 
 /// A connection to a host in the same country takes well below a second.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -33,8 +34,7 @@ type Exchange = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, Bo
 )]
 pub struct TlsError(String);
 
-/// An answer, read to its end.
-#[derive(Debug)]
+/// An answer, read to its end. Not printable: credentials come in answers, too.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -54,15 +54,17 @@ impl Http {
     /// # Errors
     /// Where the system has no root certificates.
     pub(crate) fn new() -> Result<Self, TlsError> {
+        let tls = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+            .map_err(|error| TlsError(chain(&error)))?;
+        Ok(Self::with_tls(tls))
+    }
+
+    pub(crate) fn with_tls(tls: HttpsConnectorBuilder<WantsSchemes>) -> Self {
         let mut tcp = tcp();
         tcp.enforce_http(false);
-        let https = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .map_err(|error| TlsError(chain(&error)))?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        Ok(Self::over(pool().build::<_, Full<Bytes>>(https).map_err(BoxError::from)))
+        let https = tls.https_or_http().enable_http1().wrap_connector(tcp);
+        Self::over(pool().build::<_, Full<Bytes>>(https).map_err(BoxError::from))
     }
 
     /// The same for `http://` only.
@@ -133,10 +135,4 @@ fn pool() -> Builder {
 
 fn connection(error: BoxError) -> Failure {
     Failure::Connection { detail: chain(&*error) }
-}
-
-/// The begin of a body that is not what was asked for, for an error's text.
-pub(crate) fn excerpt(body: &[u8]) -> String {
-    // Four bytes a character at most, and one_line cuts the rest.
-    one_line(&String::from_utf8_lossy(&body[..body.len().min(2048)]))
 }

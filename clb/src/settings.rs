@@ -11,6 +11,9 @@ use hyper::http::uri::{Authority, Scheme};
 use crate::credentials::Environment;
 use crate::http::TlsError;
 
+/// The longest timeout that may be set: a pod is held for less.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
 /// Where CLB is, as whom it is asked, and within which bounds.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -92,6 +95,12 @@ impl Limits {
         ] {
             if is_zero {
                 return Err(SettingsError::Zero(name));
+            }
+        }
+        for (name, time) in [("try_timeout", self.try_timeout), ("call_timeout", self.call_timeout)]
+        {
+            if time > TIMEOUT_MAX {
+                return Err(SettingsError::TooLong(name));
             }
         }
         Ok(())
@@ -216,6 +225,9 @@ pub enum SettingsError {
     /// A bound under which nothing can be done.
     #[error("{0} must be larger than zero")]
     Zero(&'static str),
+    /// A wait that nobody waits for.
+    #[error("{0} must be at most {max} s", max = TIMEOUT_MAX.as_secs())]
+    TooLong(&'static str),
     /// An endpoint wants TLS, and there is none.
     #[error("{0}")]
     Tls(TlsError),
@@ -261,5 +273,7 @@ mod tests {
         let mut settings = Settings::for_region("ap-guangzhou");
         settings.limits.tries_max = 0;
         assert!(matches!(settings.check(), Err(SettingsError::Zero("tries_max"))));
+        settings.limits = Limits { call_timeout: Duration::MAX, ..Limits::default() };
+        assert!(matches!(settings.check(), Err(SettingsError::TooLong("call_timeout"))));
     }
 }

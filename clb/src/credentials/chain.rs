@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::files::Files;
 use super::renewal::{Problems, Temporary, not_asked};
@@ -46,7 +46,7 @@ impl Chain {
         &self,
         deadline: Instant,
     ) -> Result<Arc<Credentials>, Arc<CredentialError>> {
-        let mut problems = match self.fixed().await {
+        let mut problems = match self.fixed(deadline).await {
             Ok(credentials) => return Ok(credentials),
             Err(problems) => problems,
         };
@@ -65,7 +65,7 @@ impl Chain {
         refused: &Credentials,
         deadline: Instant,
     ) -> Option<Arc<Credentials>> {
-        match self.fixed().await {
+        match self.fixed(deadline).await {
             Ok(credentials) => Some(credentials).filter(|new| !new.is_same(refused)),
             Err(problems) if problems.len() == ORDER.len() => None,
             Err(_) => self.temporary.instead_of(refused, deadline).await,
@@ -74,7 +74,7 @@ impl Chain {
 
     /// What environment or files say. The problems are those of both, or of all sources where one of
     /// the two is configured and broken.
-    async fn fixed(&self) -> Result<Arc<Credentials>, Problems> {
+    async fn fixed(&self, deadline: Instant) -> Result<Arc<Credentials>, Problems> {
         let mut problems = Vec::new();
         let found = match self.settings.environment.credentials() {
             Ok(credentials) => return Ok(Arc::new(credentials)),
@@ -84,7 +84,8 @@ impl Chain {
         if let Some(problems) = stopped(&problems) {
             return Err(problems);
         }
-        match self.files.credentials().await {
+        let silent = |_| Err(Problem::passing("no answer from the file system in time"));
+        match timeout_at(deadline, self.files.credentials()).await.unwrap_or_else(silent) {
             Ok(credentials) => return Ok(credentials),
             Err(problem) => problems.push((CredentialSource::Files, problem)),
         }

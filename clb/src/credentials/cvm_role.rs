@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::pod_identity::expiry;
 use super::{CredentialSource, Credentials, Problem, Remote};
 use crate::error::Failure;
-use crate::http::{Answer, excerpt};
+use crate::http::Answer;
+use crate::text::one_line;
 
 const FOLDER: &str = "/latest/meta-data/cam/security-credentials/";
 /// It is link-local: a service that is there answers in milliseconds.
@@ -30,8 +31,8 @@ pub(super) async fn credentials(remote: &Remote) -> Result<Credentials, Problem>
         Problem::passing(format!("the metadata service's answer for role {role}: {error}"))
     })?;
     // Not the body: it may hold a key.
-    if body["Code"].as_str().is_some_and(|code| code != "Success") {
-        let code = excerpt(body["Code"].as_str().unwrap_or_default().as_bytes());
+    if let Some(code) = body["Code"].as_str().filter(|code| *code != "Success") {
+        let code = one_line(code);
         return Err(Problem::passing(format!("the metadata service says {code} for role {role}")));
     }
     let text = |name: &str| body[name].as_str().map(str::to_owned);

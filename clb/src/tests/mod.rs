@@ -5,4 +5,5 @@ mod decoding;
 mod failures;
 mod secrets;
 pub(crate) mod stub;
+mod tls;
 mod wire;
