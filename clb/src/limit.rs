@@ -126,6 +126,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nobody_slips_in_before_who_waits() {
+        // Both timers fire at once; whichever comes first, the one that waited has its turn.
+        for newcomer_first in [false, true] {
+            let limiter = limiter();
+            let far = Instant::now() + Duration::from_secs(60);
+            limiter.place(far).await.unwrap();
+            let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+            let caller = |name: &'static str, after: Duration| {
+                let (limiter, done) = (Arc::clone(&limiter), done.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(after).await;
+                    limiter.place(far).await.unwrap();
+                    done.send(name).unwrap();
+                });
+            };
+            let mut callers = [("waits", Duration::ZERO), ("newcomer", Duration::from_millis(50))];
+            if newcomer_first {
+                callers.reverse();
+            }
+            for (name, after) in callers {
+                caller(name, after);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(order.recv().await, Some("waits"));
+            assert_eq!(order.recv().await, Some("newcomer"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_queue_too_long_for_the_deadline_is_refused_at_once() {
         let limiter = limiter();
         let began = Instant::now();

@@ -122,6 +122,7 @@ async fn a_part_of_the_pages_is_no_answer() {
         let stub = Stub::script(vec![ok(answer.clone())]);
         let error = stub.client(|_| {}).describe_load_balancers(Selection::All).await.unwrap_err();
         assert!(matches!(error.failure, Failure::Unexpected { .. }), "{answer}: {error}");
+        assert_eq!(stub.seen().len(), 1, "{answer}");
     }
     let none = Stub::script(vec![ok(json!({"TotalCount": 0, "LoadBalancerSet": null}))]);
     assert_eq!(none.client(|_| {}).describe_load_balancers(Selection::All).await.unwrap(), []);
