@@ -25,8 +25,15 @@ type Content = [Option<String>; 3];
 #[derive(Default)]
 pub(super) struct Files {
     folder: Option<PathBuf>,
+    last: Mutex<Last>,
+}
+
+#[derive(Default)]
+struct Last {
     /// What was read last, for the time that a read fails.
-    last: Mutex<Option<Arc<Credentials>>>,
+    credentials: Option<Arc<Credentials>>,
+    /// The failure that is in the log: each is said once, not at each call.
+    said: Option<String>,
 }
 
 impl Files {
@@ -39,22 +46,25 @@ impl Files {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match read {
             Ok(credentials) => {
-                let credentials = match last.take() {
+                let credentials = match last.credentials.take() {
                     Some(last) if last.is_same(&credentials) => last,
                     _ => Arc::new(credentials),
                 };
-                *last = Some(Arc::clone(&credentials));
+                *last = Last { credentials: Some(Arc::clone(&credentials)), said: None };
                 Ok(credentials)
             }
             Err(Problem::Failed { detail, retry_helps }) => {
-                let Some(last) = &*last else {
+                let Some(credentials) = last.credentials.clone() else {
                     return Err(Problem::Failed { detail, retry_helps });
                 };
-                warn!(detail, "Mounted credentials cannot be read; the last ones stay in use.");
-                Ok(Arc::clone(last))
+                if last.said.as_ref() != Some(&detail) {
+                    warn!(detail, "Mounted credentials cannot be read; the last ones stay in use.");
+                    last.said = Some(detail);
+                }
+                Ok(credentials)
             }
             Err(withdrawn @ Problem::NotApplicable(_)) => {
-                *last = None;
+                *last = Last::default();
                 Err(withdrawn)
             }
         }

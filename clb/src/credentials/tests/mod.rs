@@ -6,6 +6,7 @@ mod sources;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -58,6 +59,8 @@ struct Control {
     refused_below: AtomicU32,
     issued: AtomicU32,
     life_seconds: AtomicU32,
+    /// How long STS takes.
+    sts_millis: AtomicU32,
     role_missing: AtomicBool,
     clock: crate::clock::Clock,
 }
@@ -69,6 +72,7 @@ impl Cloud {
             refused_below: AtomicU32::new(0),
             issued: AtomicU32::new(0),
             life_seconds: AtomicU32::new(7200),
+            sts_millis: AtomicU32::new(0),
             role_missing: AtomicBool::new(false),
             clock: clock(),
         });
@@ -138,7 +142,9 @@ impl Control {
             "Token": format!("token-{number}"),
         });
         if seen.action() == STS {
-            return ok(json!({"Credentials": keys, "ExpiredTime": end, "Expiration": null}));
+            let took = Duration::from_millis(self.sts_millis.load(Ordering::Relaxed).into());
+            let answer = json!({"Credentials": keys, "ExpiredTime": end, "Expiration": null});
+            return Reply::Late(took, json!({ "Response": answer }).to_string().into());
         }
         assert_eq!(seen.path, ROLE);
         keys["ExpiredTime"] = json!(end);

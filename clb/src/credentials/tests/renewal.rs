@@ -112,6 +112,7 @@ async fn a_refused_token_is_renewed_once() {
     describe(&client).await.unwrap();
     // Taken back: every caller finds out, one renewal helps all.
     cloud.control.refused_below.store(1, Ordering::Relaxed);
+    cloud.control.sts_millis.store(500, Ordering::Relaxed);
     let calls = (0..20).map(|_| describe(&client));
     for result in futures::future::join_all(calls).await {
         result.unwrap();
