@@ -176,13 +176,11 @@ impl<'a> Draft<'a> {
 
     fn grace(&mut self) {
         let hold = &self.policy.hold;
-        let extra_seconds = if self.is_held {
-            hold.max_seconds.saturating_add(grace::MARGIN_SECONDS)
-        } else if !self.injected.sleeps.is_empty() {
-            hold.sleep_seconds
-        } else {
-            0
-        };
+        let for_holds =
+            if self.is_held { hold.max_seconds.saturating_add(grace::MARGIN_SECONDS) } else { 0 };
+        let for_sleeps = if self.injected.sleeps.is_empty() { 0 } else { hold.sleep_seconds };
+        // One pod may have both: the API refuses a sleep that is longer than the grace.
+        let extra_seconds = for_holds.max(for_sleeps);
         let original = self.original_grace_seconds;
         if extra_seconds > 0 {
             self.raised_grace_seconds = grace::raised_seconds(self.pod, original, extra_seconds);

@@ -199,6 +199,22 @@ fn command(container: &Value) -> Vec<&str> {
     command.into_iter().flatten().map(|word| word.as_str().unwrap()).collect()
 }
 
+/// Found by the property below: a hold and a native sleep in one pod, and the sleep is the longer one.
+#[test]
+fn the_grace_has_room_for_the_longer_of_hold_and_sleep() {
+    let taken = json!([{"name": "data", "mountPath": "/lameduck"}]);
+    let pod = json!({
+        "metadata": {"name": "a"},
+        "spec": {
+            "containers": [{"name": "held"}, {"name": "sleeps", "volumeMounts": taken}],
+            "terminationGracePeriodSeconds": -1,
+        },
+    });
+    let mut policy = Policy::default();
+    (policy.hold.max_seconds, policy.hold.sleep_seconds) = (1, 13);
+    assert_eq!(grace(&apply(&pod, &plan(&pod, &policy))), 14);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
