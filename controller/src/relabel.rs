@@ -93,7 +93,7 @@ impl Search {
         let mut found = 0;
         let selector = format!("!{POLICY_LABEL}");
         let searched = pods.each(None, &selector, |pod| {
-            if pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
+            if pod.metadata.finalizer_at().is_some() {
                 let key = PodKey::new(&pod.metadata.namespace, &pod.metadata.name);
                 index.with(|index| {
                     // What it had is not known any more: what its namespace says, or the default.
@@ -135,8 +135,7 @@ async fn put_back(
         // Whoever took the finalizer off too meant it, and nothing is kept by us.
         let now = pods.get(key).await?;
         let is_kept = now.is_some_and(|pod| {
-            pod.metadata.uid == *lost.uid
-                && pod.metadata.finalizers.iter().any(|name| name == FINALIZER)
+            pod.metadata.uid == *lost.uid && pod.metadata.finalizer_at().is_some()
         });
         if is_kept {
             pods.write_label(key, &lost.uid, POLICY_LABEL, &lost.policy).await?;

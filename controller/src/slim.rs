@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use lameduck_core::inject::{Skip, SkipFacts, skip};
+use lameduck_core::names::FINALIZER;
 use serde::Deserialize;
 
 /// `metadata`.
@@ -37,6 +38,14 @@ pub struct Meta {
     pub deletion_grace_period_seconds: Option<i64>,
     /// When it was created.
     pub creation_timestamp: Option<Time>,
+}
+
+impl Meta {
+    /// Position of our finalizer.
+    #[must_use]
+    pub fn finalizer_at(&self) -> Option<usize> {
+        self.finalizers.iter().position(|name| name == FINALIZER)
+    }
 }
 
 /// An owner.

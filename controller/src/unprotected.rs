@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use lameduck_core::drain::{EventReason, EventText};
-use lameduck_core::names::{FINALIZER, POLICY_LABEL};
+use lameduck_core::names::POLICY_LABEL;
 use lameduck_core::resolve::{Enrolment, enrolment};
 use lameduck_core::unprotected::{Unprotected, unprotected};
 use tokio::time::sleep;
@@ -94,7 +94,7 @@ impl Scan {
             let selector = format!("!{POLICY_LABEL}");
             self.pods
                 .each(Some(&namespace), &selector, |pod| {
-                    if pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
+                    if pod.metadata.finalizer_at().is_some() {
                         let key = PodKey::new(&namespace, &pod.metadata.name);
                         let uid = &pod.metadata.uid;
                         self.index.with(|index| index.lost_label(&key, uid, Some(&policy)));

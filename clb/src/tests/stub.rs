@@ -15,12 +15,25 @@ use hyper::{HeaderMap, Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tower::BoxError;
 
 use crate::clock::Clock;
 use crate::http::Http;
 use crate::{Client, CredentialSettings, Endpoint, Environment, Limits, Settings};
+
+/// Reads one DescribeTargets of `lb-1` from a socket, answers it with no listener, and returns it.
+pub(crate) async fn answer_once(socket: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Vec<u8> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\"lb-1\"}") {
+        assert!(socket.read_buf(&mut request).await.unwrap() > 0);
+    }
+    let body = r#"{"Response":{"Listeners":[],"RequestId":"r"}}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    socket.write_all(answer.as_bytes()).await.unwrap();
+    request
+}
 
 pub(crate) const SECRET_ID: &str = "AKIDwell-known-id-0123456789";
 pub(crate) const SECRET_KEY: &str = "a-very-secret-key-0123456789";

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use hyper_rustls::HttpsConnectorBuilder;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::PrivatePkcs8KeyDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
-use super::stub::{SECRET_ID, SECRET_KEY, environment, settings};
+use super::stub::{SECRET_ID, SECRET_KEY, answer_once, environment, settings};
 use crate::clock::Clock;
 use crate::http::Http;
 use crate::{Client, Endpoint, Failure};
@@ -59,13 +58,7 @@ async fn the_server_is_verified_by_its_address() {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
             let Ok(mut socket) = acceptor.accept(socket).await else { continue };
-            let mut request = Vec::new();
-            while !request.ends_with(b"\"lb-1\"}") {
-                assert!(socket.read_buf(&mut request).await.unwrap() > 0);
-            }
-            let body = r#"{"Response":{"Listeners":[],"RequestId":"r"}}"#;
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-            socket.write_all(answer.as_bytes()).await.unwrap();
+            answer_once(&mut socket).await;
         }
     });
     let good = client(roots.clone(), &format!("https://localhost:{port}"));

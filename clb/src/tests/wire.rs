@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::stub::{SECRET_ID, SECRET_KEY, Stub, environment, ok, settings};
+use super::stub::{SECRET_ID, SECRET_KEY, Stub, answer_once, environment, ok, settings};
 use crate::credentials::Credentials;
 use crate::sign::{Call, sign};
 use crate::{Client, Endpoint, Failure};
@@ -36,18 +36,11 @@ async fn the_signature_covers_what_is_sent() {
 
 #[tokio::test]
 async fn a_real_socket_with_a_host_of_its_own() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\"lb-1\"}") {
-            assert!(socket.read_buf(&mut request).await.unwrap() > 0);
-        }
-        let body = r#"{"Response":{"Listeners":[],"RequestId":"r"}}"#;
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        socket.write_all(answer.as_bytes()).await.unwrap();
+        let request = answer_once(&mut socket).await;
         String::from_utf8(request).unwrap()
     });
     let mut settings = settings(environment(&[

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use lameduck_core::drain::{
     Containers, Endpoint, EndpointFacts, NodeState, Others, PodFacts, SelectingService, Stale,
+    TAKEOVER_SECONDS,
 };
 use tokio::time::Instant;
 
 use super::{Index, Kind, Pod, PodKey, Selector};
 
-/// The longest that a pod is taken to be starting.
-const START_MAX: SignedDuration = SignedDuration::from_secs(120);
+/// The longest that a pod is taken to be starting: nobody waits longer for it.
+const START_MAX: SignedDuration = SignedDuration::from_secs(TAKEOVER_SECONDS as i64);
 
 impl Index {
     /// What core decides from. None where the pod is not known.

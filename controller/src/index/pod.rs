@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lameduck_core::drain::{Condition, ConditionStatus, Containers, Deletion};
 use lameduck_core::inject::Skip;
-use lameduck_core::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, POLICY_LABEL};
+use lameduck_core::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, POLICY_LABEL};
 
 use super::intern::Interner;
 use crate::slim;
@@ -78,6 +78,7 @@ impl Pod {
     /// Takes from a pod what is kept of it. `first` is the deletion that was known of the same pod.
     pub(super) fn new(pod: slim::Pod, interner: &mut Interner, first: Option<&Deletion>) -> Self {
         let skip = pod.skip();
+        let finalizer_at = pod.metadata.finalizer_at();
         let slim::Pod { metadata: meta, spec, status } = pod;
         let original_grace_seconds = meta
             .annotations
@@ -108,7 +109,7 @@ impl Pod {
             original_grace_seconds,
             injected: meta.annotations.injected.is_some(),
             skip,
-            finalizer_at: meta.finalizers.iter().position(|name| name == FINALIZER),
+            finalizer_at,
             containers: containers(&status),
             deletion,
             traffic_off: condition(&status, CONDITION_TRAFFIC_OFF),

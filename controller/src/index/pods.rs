@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
-use lameduck_core::names::FINALIZER;
 use tokio::sync::Notify;
 
 use super::{Index, Pod, PodKey};
@@ -64,7 +63,7 @@ impl Index {
     pub fn pod_left(&mut self, pod: &slim::Pod) {
         let key = PodKey::new(&pod.metadata.namespace, &pod.metadata.name);
         let taken_off_by_us = self.pods.get(&key).is_some_and(|known| known.finalizer_at.is_none());
-        if !taken_off_by_us && pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
+        if !taken_off_by_us && pod.metadata.finalizer_at().is_some() {
             self.lost_label(&key, &pod.metadata.uid, None);
         }
         self.delete_pod(&key);

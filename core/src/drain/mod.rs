@@ -34,7 +34,7 @@ pub use facts::{
 pub use finalizer::{Finalizer, KeepReason, RemoveReason};
 pub use reason::{EventKind, EventReason, EventText};
 pub use report::{Outcome, Report, drained};
-pub use traffic::{Traffic, TrafficReason, entries_off};
+pub use traffic::{TAKEOVER_SECONDS, Traffic, TrafficReason, entries_off};
 
 /// What to do for one pod, and why. Plain data: it can be printed, compared and carried out by anybody.
 #[derive(Clone, Debug, PartialEq, Eq)]

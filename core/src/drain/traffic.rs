@@ -23,7 +23,7 @@ const ON_AFTER_SECONDS: u32 = 2;
 
 /// How long after its deletion a pod that is the last to serve a Service waits for another one to become
 /// ready. Most applications start in less; where none does, the one that was deleted must go all the same.
-const TAKEOVER_SECONDS: u32 = 120;
+pub const TAKEOVER_SECONDS: u32 = 120;
 
 /// Time between two looks whether another one has become ready: that one may stand in another slice, whose
 /// change does not lead to this pod.
@@ -282,31 +282,16 @@ fn last_to_serve(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> O
 /// Nobody lists the pod. Maybe a Service did until a moment ago, and what follows it has a lag: so it
 /// settles too, from the deletion on.
 fn not_selected(pod: &PodFacts, now: Timestamp) -> Traffic {
-    let settle_seconds = pod.policy.traffic_off.settle_seconds;
     let nobody = "no Service selects the pod and no EndpointSlice lists it";
     let since = pod.deletion.as_ref().map_or(now, |deletion| deletion.requested_at);
-    let due = later(since, settle_seconds);
-    if now < due {
-        return Traffic::Settling {
-            since,
-            message: format!(
-                "{nobody}; settles for {settle_seconds} s, until {}",
-                text::clock(due)
-            ),
-        };
-    }
-    Traffic::Off {
-        reason: TrafficReason::NotSelected,
-        message: format!("{nobody}; settled {settle_seconds} s"),
-        recorded: false,
-    }
+    let is_over = now >= later(since, pod.policy.traffic_off.settle_seconds);
+    off_after_settling(pod, TrafficReason::NotSelected, nobody, since, is_over)
 }
 
 /// No entry takes traffic: off once that has been so for `settleSeconds`.
 fn settle(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Traffic {
     let settle_seconds = pod.policy.traffic_off.settle_seconds;
     let since = settling_since(pod, now);
-    let due = later(since, settle_seconds);
     let names = endpoints
         .services
         .iter()
@@ -320,20 +305,26 @@ fn settle(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Traffic 
         text::clock(since),
     );
     // Without a time to settle there is nothing to round up to.
-    if settle_seconds > 0 && now < due {
-        return Traffic::Settling {
-            since,
-            message: format!(
-                "{evidence}; settles for {settle_seconds} s, until {}",
-                text::clock(due)
-            ),
-        };
+    let is_over = settle_seconds == 0 || now >= later(since, settle_seconds);
+    off_after_settling(pod, TrafficReason::EndpointsNotReady, &evidence, since, is_over)
+}
+
+/// Off for `reason`, or on the way there: the wait that both kinds of evidence get.
+fn off_after_settling(
+    pod: &PodFacts,
+    reason: TrafficReason,
+    evidence: &str,
+    since: Timestamp,
+    is_over: bool,
+) -> Traffic {
+    let settle_seconds = pod.policy.traffic_off.settle_seconds;
+    if is_over {
+        let message = format!("{evidence}; settled {settle_seconds} s");
+        return Traffic::Off { reason, message, recorded: false };
     }
-    Traffic::Off {
-        reason: TrafficReason::EndpointsNotReady,
-        message: format!("{evidence}; settled {settle_seconds} s"),
-        recorded: false,
-    }
+    let until = text::clock(later(since, settle_seconds));
+    let message = format!("{evidence}; settles for {settle_seconds} s, until {until}");
+    Traffic::Settling { since, message }
 }
 
 /// Since when the endpoints are known to be off: as our own condition says, so that a new leader goes

@@ -1,19 +1,18 @@
 //! When a cluster is up: the waits of [`super::Cluster::up`], each with its bound.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
-use tokio::io::AsyncWriteExt;
 
+use super::apply::feed;
 use super::owner::Owner;
 use super::plan::NODES;
 use super::run_directory::RunDirectory;
 use crate::assets::Assets;
-use crate::process::{bound, last_lines};
+use crate::process::bound;
 
 const CLUSTER_DNS: &str = include_str!("recipes/coredns.yaml");
 
@@ -64,25 +63,9 @@ pub(super) async fn nodes(client: &Client) -> Result<()> {
 
 /// Applies the cluster's DNS.
 pub(super) async fn cluster_dns_applied(run: &RunDirectory, assets: &Assets) -> Result<()> {
-    let mut child = bound(assets.program("kubectl")?)
-        .args(["apply", "--server-side", "--filename", "-"])
-        .env("KUBECONFIG", run.kubeconfig())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("kubectl cannot be started")?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(CLUSTER_DNS.as_bytes()).await.context("kubectl does not read its input")?;
-    }
-    let output = child.wait_with_output().await.context("kubectl cannot be awaited")?;
-    if !output.status.success() {
-        bail!(
-            "the cluster's DNS cannot be applied: {}",
-            last_lines(&String::from_utf8_lossy(&output.stderr), 10)
-        );
-    }
-    Ok(())
+    let mut kubectl = bound(assets.program("kubectl")?);
+    kubectl.args(["apply", "--server-side", "--filename", "-"]).env("KUBECONFIG", run.kubeconfig());
+    feed(&mut kubectl, CLUSTER_DNS).await.context("the cluster's DNS cannot be applied")
 }
 
 /// Waits until the cluster's DNS serves: pods may ask it from their first moment.
