@@ -1,0 +1,9 @@
+//! The whole client against a server in the same process.
+
+mod calls;
+mod decoding;
+mod failures;
+mod secrets;
+pub(crate) mod stub;
+mod tls;
+mod wire;
