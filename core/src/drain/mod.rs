@@ -14,6 +14,7 @@
 //! one that reads the pod and goes on. What is unknown is never taken for *off*.
 
 mod answer;
+pub mod clb;
 mod facts;
 mod finalizer;
 mod reason;

@@ -1,9 +1,10 @@
-//! Where the traffic of a terminating pod stands: the EndpointSlice provider.
+//! Where the traffic of a terminating pod stands, by its EndpointSlices and its load balancers.
 //!
 //! ```text
 //! On(EndpointReady) -> Settling(since) -> Off          every step is a condition on the pod
 //! On(NotReplaced)                                      not ready, but nobody else is, and one starts
-//! Unknown: a watch is not fresh                        never a step towards Off
+//! On(ClbWeightNotZero)                                 not ready, but a load balancer still sends
+//! Unknown: a watch or a load balancer is not read      never a step towards Off
 //! ```
 //! Off is final: the hold hears it, and the application gets its SIGTERM.
 
@@ -11,8 +12,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::clb;
 use super::facts::{
-    Condition, ConditionStatus, Endpoint, EndpointFacts, Others, PodFacts, Stale, later,
+    Condition, ConditionStatus, Containers, Endpoint, EndpointFacts, Others, PodFacts, Stale, later,
 };
 use super::reason::{EventReason, EventText};
 use super::text;
@@ -45,6 +47,12 @@ pub enum TrafficReason {
     Settling,
     /// No endpoint has been ready for long enough.
     EndpointsNotReady,
+    /// A load balancer still sends to the pod, or has not been read often enough since.
+    ClbWeightNotZero,
+    /// The same as `EndpointsNotReady`, and every load balancer reads off.
+    ClbWeightZero,
+    /// A load balancer could not be read.
+    ClbUnknown,
     /// No Service selects the pod, and no EndpointSlice lists it.
     NotSelected,
     /// A watch is not fresh, or has not been read once.
@@ -60,6 +68,9 @@ impl TrafficReason {
             Self::NotReplaced => "NotReplaced",
             Self::Settling => "Settling",
             Self::EndpointsNotReady => "EndpointsNotReady",
+            Self::ClbWeightNotZero => "ClbWeightNotZero",
+            Self::ClbWeightZero => "ClbWeightZero",
+            Self::ClbUnknown => "ClbUnknown",
             Self::NotSelected => "NotSelected",
             Self::WatchNotFresh => "WatchNotFresh",
         }
@@ -98,10 +109,14 @@ pub enum Traffic {
     },
     /// Nobody can say. Never taken for off.
     Unknown {
+        /// What cannot be said.
+        reason: TrafficReason,
         /// Why.
         message: String,
         /// When it becomes worth saying, where it is not yet.
         say_at: Option<Timestamp>,
+        /// When to look again, where time alone can change this.
+        look_at: Option<Timestamp>,
     },
 }
 
@@ -122,10 +137,10 @@ impl Traffic {
     #[must_use]
     pub const fn reason(&self) -> TrafficReason {
         match self {
-            Self::On { reason, .. } => *reason,
             Self::Settling { .. } => TrafficReason::Settling,
-            Self::Off { reason, .. } => *reason,
-            Self::Unknown { .. } => TrafficReason::WatchNotFresh,
+            Self::On { reason, .. } | Self::Off { reason, .. } | Self::Unknown { reason, .. } => {
+                *reason
+            }
         }
     }
 
@@ -184,8 +199,9 @@ impl Traffic {
             Self::Settling { since, .. } => {
                 Some(later(*since, pod.policy.traffic_off.settle_seconds))
             }
-            Self::On { say_at, look_at, .. } => [*say_at, *look_at].into_iter().flatten().min(),
-            Self::Unknown { say_at, .. } => *say_at,
+            Self::On { say_at, look_at, .. } | Self::Unknown { say_at, look_at, .. } => {
+                [*say_at, *look_at].into_iter().flatten().min()
+            }
             Self::Off { .. } => None,
         }
     }
@@ -206,20 +222,21 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
     if let (Some(_), Some(recorded)) = (&pod.deletion, &pod.traffic_off)
         && recorded.status == ConditionStatus::True
     {
-        let reason = if &*recorded.reason == TrafficReason::NotSelected.as_str() {
-            TrafficReason::NotSelected
-        } else {
-            TrafficReason::EndpointsNotReady
-        };
+        let reason = [TrafficReason::NotSelected, TrafficReason::ClbWeightZero]
+            .into_iter()
+            .find(|reason| reason.as_str() == &*recorded.reason)
+            .unwrap_or(TrafficReason::EndpointsNotReady);
         return Traffic::Off { reason, message: recorded.message.to_string(), recorded: true };
     }
     if let Some(Stale { why, lasts }) = &endpoints.stale {
         let brief = UNKNOWN_AFTER.saturating_sub(*lasts);
         return Traffic::Unknown {
+            reason: TrafficReason::WatchNotFresh,
             message: format!(
                 "it cannot be said whether traffic is off: {why}; the hold goes on until it can"
             ),
             say_at: (!brief.is_zero()).then(|| now.checked_add(brief).unwrap_or(now)),
+            look_at: None,
         };
     }
     if entries_off(&endpoints.entries).is_err() {
@@ -238,14 +255,51 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
     if let Some(last) = last_to_serve(pod, endpoints, now) {
         return last;
     }
+    let read_off = match clb_state(pod, endpoints, now) {
+        Ok(read_off) => read_off,
+        Err(not_off) => return not_off,
+    };
     if endpoints.services.is_empty() && endpoints.entries.is_empty() {
-        return Traffic::Off {
-            reason: TrafficReason::NotSelected,
-            message: "no Service selects the pod and no EndpointSlice lists it".into(),
-            recorded: false,
-        };
+        let nobody = "no Service selects the pod and no EndpointSlice lists it";
+        return off(TrafficReason::NotSelected, nobody, read_off);
     }
-    settle(pod, endpoints, now)
+    settle(pod, endpoints, read_off, now)
+}
+
+/// Off, with the evidence of load balancers where there is some.
+fn off(reason: TrafficReason, evidence: &str, read_off: Option<String>) -> Traffic {
+    let (reason, message) = match read_off {
+        Some(read) => (TrafficReason::ClbWeightZero, format!("{read}; {evidence}")),
+        None => (reason, evidence.to_owned()),
+    };
+    Traffic::Off { reason, message, recorded: false }
+}
+
+/// The evidence that every load balancer reads off, none where no load balancer carries the pod, or the
+/// verdict where that is not so.
+fn clb_state(
+    pod: &PodFacts,
+    endpoints: &EndpointFacts,
+    now: Timestamp,
+) -> Result<Option<String>, Traffic> {
+    let Some(facts) = &endpoints.clb else { return Ok(None) };
+    let ended = pod.containers == Containers::Ended;
+    match clb::state(facts, ended, pod.policy.traffic_off.confirm_reads, now) {
+        clb::State::NotBound => Ok(None),
+        clb::State::Off(evidence) => Ok(Some(evidence)),
+        clb::State::On(message, look_at) => Err(Traffic::On {
+            reason: TrafficReason::ClbWeightNotZero,
+            message,
+            say_at: said_from(pod, now),
+            look_at,
+        }),
+        clb::State::Unknown(message, look_at) => Err(Traffic::Unknown {
+            reason: TrafficReason::ClbUnknown,
+            message,
+            say_at: said_from(pod, now),
+            look_at,
+        }),
+    }
 }
 
 /// When it becomes worth saying that traffic is on, where that is not yet.
@@ -284,7 +338,12 @@ fn last_to_serve(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> O
 }
 
 /// No entry takes traffic: off once that has been so for `settleSeconds`.
-fn settle(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Traffic {
+fn settle(
+    pod: &PodFacts,
+    endpoints: &EndpointFacts,
+    read_off: Option<String>,
+    now: Timestamp,
+) -> Traffic {
     let settle_seconds = pod.policy.traffic_off.settle_seconds;
     let since = settling_since(pod, now);
     let due = later(since, settle_seconds);
@@ -310,11 +369,11 @@ fn settle(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Traffic 
             ),
         };
     }
-    Traffic::Off {
-        reason: TrafficReason::EndpointsNotReady,
-        message: format!("{evidence}; settled {settle_seconds} s"),
-        recorded: false,
-    }
+    off(
+        TrafficReason::EndpointsNotReady,
+        &format!("{evidence}; settled {settle_seconds} s"),
+        read_off,
+    )
 }
 
 /// Since when the endpoints are known to be off: as our own condition says, so that a new leader goes

@@ -50,6 +50,7 @@ fn the_last_to_serve_waits_for_one_that_starts_and_not_for_ever() {
         services: vec![SelectingService { name: "shop/web".into(), others }],
         entries: vec![entry(false, true)],
         stale: None,
+        clb: None,
     };
     let early = decide(&pod(), &with(Others::Starting), at(1));
     assert_eq!((early.condition, early.next_check), (None, Some(at(2))), "not worth a write yet");
