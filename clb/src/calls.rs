@@ -148,9 +148,11 @@ impl Client {
     /// Nothing is known about the write then. A status that this client does not know is an error,
     /// too.
     pub async fn describe_task_status(&self, task: &TaskId) -> Result<TaskStatus, Error> {
-        let body = json!({"TaskId": task.0});
-        self.call(Action::DescribeTaskStatus, Ok(body), |reply| TaskStatus::read(&reply.response))
-            .await
+        let body = match task.0.as_str() {
+            "" => Err(Failure::Invalid("a task id is needed".to_owned())),
+            id => Ok(json!({"TaskId": id})),
+        };
+        self.call(Action::DescribeTaskStatus, body, |reply| TaskStatus::read(&reply.response)).await
     }
 
     /// ModifyTargetWeight (214/30677): writes weights of one listener or rule. The API only takes the

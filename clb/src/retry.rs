@@ -26,10 +26,13 @@ pub(crate) async fn run<T, F: Future<Output = Result<T, Failure>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, (Failure, u32)> {
     let mut tries = 0;
+    let mut before = None;
     loop {
-        let failure = match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(failure) => failure,
+        let failure = match (attempt().await, before) {
+            (Ok(value), _) => return Ok(value),
+            // What the server said is worth more than that there is no turn to ask it again.
+            (Err(Failure::Queue { .. }), Some(failure)) => return Err((failure, tries)),
+            (Err(failure), _) => failure,
         };
         tries += 1;
         let wait = wait(&failure, tries - 1);
@@ -42,6 +45,7 @@ pub(crate) async fn run<T, F: Future<Output = Result<T, Failure>>>(
         let wait_millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         debug!(action = what, tries, wait_millis, %failure, "Trying again.");
         sleep(wait).await;
+        before = Some(failure);
     }
 }
 

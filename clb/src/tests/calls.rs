@@ -223,6 +223,7 @@ async fn what_the_api_would_refuse_is_not_sent() {
         client.describe_targets("", &[]).await.unwrap_err(),
         client.describe_targets("lb-1", &ids).await.unwrap_err(),
         client.describe_lb_listeners(&[]).await.unwrap_err(),
+        client.describe_task_status(&TaskId(String::new())).await.unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(error.failure, Failure::Invalid(_)), "{error}");

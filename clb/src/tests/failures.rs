@@ -206,6 +206,18 @@ async fn tries_count_against_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_server_is_quoted_where_there_is_no_turn_left_to_ask_it_again() {
+    let stub = Stub::script(vec![refused("InternalError", "")]);
+    let client = stub.client(|settings| {
+        settings.limits.requests_per_second = std::num::NonZeroU32::MIN;
+        settings.limits.call_timeout = Duration::from_secs(3);
+    });
+    let error = client.describe_targets("lb-1", &[]).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().kind, RefusalKind::Internal, "{error}");
+    assert_eq!((error.tries as usize, stub.count("DescribeTargets")), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_cannot_be_served_in_time_is_told_so_unsent() {
     let stub = Stub::script(vec![no_listeners()]);
     let client = stub.client(|settings| {
