@@ -30,6 +30,13 @@ pub fn termination_policy_crd() -> CustomResourceDefinition {
                 "size(self.metadata.name) <= 63",
                 "the name must have at most 63 characters: it is the value of the label lameduck.dev/policy",
             ),
+            ValidationRule {
+                field_path: Some(".spec.trafficOff.settleSeconds".to_owned()),
+                ..rule(
+                    "self.spec.hold.until == 'Off' || self.spec.trafficOff.settleSeconds < self.spec.hold.maxSeconds",
+                    "settleSeconds must be shorter than hold.maxSeconds: every hold would end before traffic is off",
+                )
+            },
         ]);
     }
     crd

@@ -19,7 +19,7 @@ use crate::default_policy::DEFAULT_POLICY;
 use crate::events::Events;
 use crate::index::{PodKey, SharedIndex, Unlabelled};
 use crate::leader::Leadership;
-use crate::pods::Pods;
+use crate::pods::{CallError, Pods};
 use crate::text::chain;
 
 /// Time between two looks. A pod ends no sooner than its hold, which waits longer than this where
@@ -30,7 +30,7 @@ const SEARCH_AGAIN: Duration = Duration::from_secs(60);
 /// Labels put back per look.
 const PODS_PER_LOOK: usize = 50;
 
-/// Looks again and again, until `stop`. Leader only.
+/// Looks and searches again and again, until `stop`. Leader only.
 pub async fn run(
     index: SharedIndex,
     pods: Pods,
@@ -38,23 +38,42 @@ pub async fn run(
     events: Events,
     stop: CancellationToken,
 ) {
+    // Apart: a search of a large cluster takes its time, and no pod that is known waits for it.
+    let looking = look(&index, &pods, &leadership, &events);
+    let searching = search(&index, &pods, &leadership);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = async { tokio::join!(looking, searching); } => {}
+    }
+}
+
+/// Puts labels back where they are known to be lost.
+async fn look(index: &SharedIndex, pods: &Pods, leadership: &Leadership, events: &Events) {
+    loop {
+        let lost = if leadership.is_held() {
+            index.with(|index| index.unlabelled(PODS_PER_LOOK))
+        } else {
+            Vec::new()
+        };
+        for (key, lost) in lost {
+            if leadership.is_held() {
+                put_back(index, pods, events, &key, &lost).await;
+            }
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Searches once per leadership.
+async fn search(index: &SharedIndex, pods: &Pods, leadership: &Leadership) {
     let mut search = Search::default();
     loop {
         if !leadership.is_held() {
             search = Search::default();
         } else if index.with(|index| index.is_synced()) {
-            search.run(&index, &pods).await;
-            let lost = index.with(|index| index.unlabelled(PODS_PER_LOOK));
-            for (key, lost) in lost {
-                if leadership.is_held() {
-                    put_back(&index, &pods, &events, &key, &lost).await;
-                }
-            }
+            search.run(index, pods).await;
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(LOOK_EVERY) => {}
-        }
+        sleep(LOOK_EVERY).await;
     }
 }
 
@@ -112,8 +131,21 @@ async fn put_back(
     key: &PodKey,
     lost: &Unlabelled,
 ) {
-    match pods.write_label(key, &lost.uid, POLICY_LABEL, &lost.policy).await {
-        Ok(()) => {
+    let written = async {
+        // Whoever took the finalizer off too meant it, and nothing is kept by us.
+        let now = pods.get(key).await?;
+        let is_kept = now.is_some_and(|pod| {
+            pod.metadata.uid == *lost.uid
+                && pod.metadata.finalizers.iter().any(|name| name == FINALIZER)
+        });
+        if is_kept {
+            pods.write_label(key, &lost.uid, POLICY_LABEL, &lost.policy).await?;
+        }
+        Ok::<_, CallError>(is_kept)
+    };
+    match written.await {
+        Ok(false) => {}
+        Ok(true) => {
             info!(
                 namespace = &*key.namespace,
                 pod = &*key.name,
@@ -193,10 +225,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_successor_of_the_same_name_ends_the_matter() {
-        let api = FakeApi::default();
+    async fn a_successor_and_a_pod_that_is_let_go_end_the_matter() {
         let mut successor = pod("web-0");
         successor["metadata"]["uid"] = json!("uid-new");
+        let mut let_go = pod("web-0");
+        let_go["metadata"]["finalizers"] = json!([]);
+        for found in [successor, let_go] {
+            ends_the_matter(found).await;
+        }
+    }
+
+    async fn ends_the_matter(successor: serde_json::Value) {
+        let api = FakeApi::default();
         api.put_pod(successor.clone());
         let index = SharedIndex::default();
         let key = PodKey::new("shop", "web-0");
@@ -207,7 +247,7 @@ mod tests {
         for (key, lost) in index.with(|index| index.unlabelled(9)) {
             put_back(&index, &Pods::new(api.client()), &events, &key, &lost).await;
         }
-        assert_eq!(api.calls().len(), 1);
+        assert_eq!(api.calls().len(), 1, "a look, and no write");
         assert_eq!(api.pod("web-0"), Some(successor));
         assert_eq!(index.with(|index| index.unlabelled(9)), []);
     }

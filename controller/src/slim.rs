@@ -144,19 +144,6 @@ pub struct PodStatus {
     pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
-impl PodStatus {
-    /// Whether the kubelet ends the pod by itself: an eviction, or its node shuts down. So the kubelet
-    /// says before the first preStop runs, since Kubernetes 1.26.
-    #[must_use]
-    pub fn ended_by_kubelet(&self) -> bool {
-        self.conditions.iter().any(|condition| {
-            condition.type_ == "DisruptionTarget"
-                && condition.status == "True"
-                && condition.reason == "TerminationByKubelet"
-        })
-    }
-}
-
 /// An address in a list. One that does not parse is no address.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

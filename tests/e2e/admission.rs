@@ -93,6 +93,20 @@ async fn a_bad_policy_is_refused_with_its_field() -> Result<()> {
         (json!({"trafficOff": {"settleSeconds": -1}}), "spec.trafficOff.settleSeconds"),
         (json!({"hold": {"maxSecond": 5}}), "maxSecond"),
         (json!({"mode": "Sometimes"}), "spec.mode"),
+        // Two fields that do not fit together.
+        (
+            json!({"hold": {"until": "ConnectionsIdle", "idleSeconds": 901}}),
+            "spec.hold.idleSeconds",
+        ),
+        (
+            json!({"trafficOff": {"settleSeconds": 9, "giveUpSeconds": 9}}),
+            "spec.trafficOff.settleSeconds",
+        ),
+        (
+            json!({"hold": {"maxSeconds": 20}, "trafficOff": {"settleSeconds": 20}}),
+            "spec.trafficOff.settleSeconds",
+        ),
+        (json!({"deployments": {"maxSurge": 0}}), "spec.deployments.maxSurge"),
     ] {
         let policy = serde_json::from_value(json!({
             "apiVersion": "lameduck.dev/v1alpha1",

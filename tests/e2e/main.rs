@@ -4,6 +4,7 @@
 //! * [`safeguards`]: take one away, and the loss is back. So the scenarios can fail.
 //! * [`admission`]: what the API server makes of our patches and our policies.
 //! * [`faults`]: parts that die while pods end.
+//! * [`holds`]: the hold in containers of all kinds.
 //! * [`kube_proxy`]: what clients inside the cluster see.
 //!
 //! The tests share a cluster and load it: one at a time ([`bench::Bench`]).
@@ -11,6 +12,7 @@
 mod admission;
 mod bench;
 mod faults;
+mod holds;
 mod kube_proxy;
 mod safeguards;
 mod scenarios;

@@ -121,6 +121,11 @@ impl Engine {
             queue.failures.remove(key);
             return None;
         }
+        // Half of the cluster's state gives wrong answers: the default in place of the pod's own policy.
+        // What completes it brings every pod back here.
+        if !self.index.with(|index| index.is_synced()) {
+            return None;
+        }
         let mono = Instant::now();
         if let Some(failure) = queue.failures.get(key)
             && !failure.outdated

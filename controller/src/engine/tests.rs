@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use lameduck_core::policy::{Policy, TrafficOff};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -189,7 +190,29 @@ async fn a_service_that_the_watch_has_not_told_yet_keeps_a_pod_on() {
     scene.put(scene.deleted("web-0"));
     sleep(Duration::from_secs(30)).await;
     let calls = scene.api.short_calls();
-    assert!(!calls.iter().any(|call| call.starts_with("PATCH")), "{calls:?}");
+    let writes: Vec<_> = calls.iter().filter(|call| call.starts_with("PATCH")).collect();
+    assert_eq!(writes, ["PATCH web-0/status False Settling"]);
+    scene.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_the_clusters_state_decides_nothing() {
+    let scene = Scene::new();
+    // As after a start: the policies are not listed yet, and a pod's own may be longer than the default.
+    scene.index.with(|index| index.forget_health(Kind::TerminationPolicies));
+    scene.put(scene.deleted("web-0"));
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(scene.api.short_calls(), Vec::<String>::new());
+    let policy = Policy {
+        traffic_off: TrafficOff { settle_seconds: 60, ..TrafficOff::default() },
+        ..Policy::default()
+    };
+    scene.index.with(|index| {
+        index.apply_policy("default", policy);
+        index.watch_synced(Kind::TerminationPolicies, Instant::now());
+    });
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(scene.api.short_calls(), ["PATCH web-0/status False Settling"]);
     scene.finish().await;
 }
 

@@ -39,13 +39,13 @@ impl Holds {
             });
             let answer = answer(&facts, Timestamp::now());
             if answer.state == HoldState::Alone {
-                return Err(Refusal::EndedByKubelet);
+                return Err(Refusal::MaybeEvicted);
             }
             if is_final(&answer) {
                 // The kubelet may know of a deletion before our watch does. Nothing but a fresh read
                 // lets a container go.
                 self.may_call(uid)?;
-                if self.is_ending(key, uid).await? {
+                if self.is_terminating(key, uid).await? {
                     continue;
                 }
                 return Ok((answer, stale));
@@ -66,20 +66,18 @@ impl Holds {
         }
     }
 
-    /// Whether the pod is being deleted, or ended by its kubelet, by a fresh read, which the index then
-    /// knows too.
-    async fn is_ending(&self, key: &PodKey, uid: &str) -> Result<bool, Refusal> {
+    /// Whether the pod is being deleted, by a fresh read, which the index then knows too.
+    async fn is_terminating(&self, key: &PodKey, uid: &str) -> Result<bool, Refusal> {
         let permit = self.confirmations.acquire().await.map_err(|_| Refusal::NotConfirmed)?;
         let read = self.pods.get(key).await;
         drop(permit);
         match read {
             Ok(Some(pod)) if pod.metadata.uid == uid => {
-                let ending =
-                    pod.metadata.deletion_timestamp.is_some() || pod.status.ended_by_kubelet();
-                if ending {
+                let terminating = pod.metadata.deletion_timestamp.is_some();
+                if terminating {
                     self.index.with(|index| index.apply_known_pod(pod));
                 }
-                Ok(ending)
+                Ok(terminating)
             }
             Ok(_) => Err(Refusal::UnknownPod),
             Err(error) => {

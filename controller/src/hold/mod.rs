@@ -159,9 +159,10 @@ enum Refusal {
     #[error("the pod could not be read from the API server")]
     NotConfirmed,
     #[error(
-        "the kubelet ends this pod by itself (eviction, or its node shuts down): its hold decides alone"
+        "the pod's node shuts down, does not answer or is under pressure, so that its kubelet may be \
+         ending the pod: its hold decides alone"
     )]
-    EndedByKubelet,
+    MaybeEvicted,
     #[error("the report cannot be read")]
     BadReport,
 }
@@ -169,7 +170,7 @@ enum Refusal {
 impl Refusal {
     const fn status(self) -> StatusCode {
         match self {
-            Self::NotReady | Self::TooMany | Self::NotConfirmed | Self::EndedByKubelet => {
+            Self::NotReady | Self::TooMany | Self::NotConfirmed | Self::MaybeEvicted => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::UnknownPod => StatusCode::NOT_FOUND,

@@ -41,6 +41,18 @@ fn slim_pod(pod: Value) -> slim::Pod {
     serde_json::from_value(pod).unwrap()
 }
 
+/// The pod's node, with one more condition that is true.
+fn node(condition: &str) -> slim::Node {
+    let ready = if condition == "Down" { "False" } else { "True" };
+    serde_json::from_value(json!({
+        "metadata": { "name": "n" },
+        "status": { "conditions": [
+            { "type": "Ready", "status": ready }, { "type": condition, "status": "True" },
+        ] },
+    }))
+    .unwrap()
+}
+
 struct Scene {
     index: SharedIndex,
     holds: Holds,
@@ -62,6 +74,7 @@ impl Scene {
             for kind in Kind::ALL {
                 index.watch_synced(kind, Instant::now());
             }
+            index.apply_node(&node("Fine"));
         });
         let stop = CancellationToken::new();
         let metrics = Metrics::new(Leadership::default());
@@ -98,20 +111,18 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_pod_that_its_kubelet_ends_is_not_let_go() {
-    let mut evicted = pod(false, None);
-    evicted["metadata"]["resourceVersion"] = json!("7");
-    evicted["status"]["conditions"] = json!([{
-        "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
-    }]);
-    // The watch has not told yet: only the fresh read knows.
-    let scene = Scene::with_pod(Some(evicted.clone()), pod(false, None));
-    for _ in 0..2 {
-        let (status, body) = scene.get(POD_IP, "uid=u-0&container=web&wait=0").await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+async fn a_pod_that_its_kubelet_may_be_evicting_is_not_let_go() {
+    let scene = Scene::with_pod(Some(pod(false, None)), pod(false, None));
+    let query = "uid=u-0&container=web&wait=0";
+    for kind in ["MemoryPressure", "Down"] {
+        scene.index.with(|index| index.apply_node(&node(kind)));
+        let (status, body) = scene.get(POD_IP, query).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{kind}");
         assert!(body.contains("decides alone"), "{body}");
     }
-    assert_eq!(scene.api.calls().len(), 1, "the second answer needs no read");
+    scene.index.with(|index| index.apply_node(&node("Fine")));
+    let (status, body) = scene.get(POD_IP, query).await;
+    assert!(status == StatusCode::OK && body.contains("NotTerminating"), "{status} {body}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use lameduck_core::names::POLICY_LABEL;
 use lameduck_core::policy::Policy;
 
 use super::endpoints::Slice;
-use super::{Index, Namespace, Selector, remove_nested};
+use super::{Index, Namespace, Node, Selector, remove_nested};
 use crate::slim;
 
 impl Index {
@@ -77,13 +77,16 @@ impl Index {
 
     /// Adds or changes a node.
     pub fn apply_node(&mut self, node: &slim::Node) {
-        let ready = node
-            .status
-            .conditions
-            .iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let holds = |types: &[&str]| {
+            let mut conditions = node.status.conditions.iter();
+            conditions.any(|found| types.contains(&found.type_.as_str()) && found.status == "True")
+        };
+        let state = Node {
+            ready: holds(&["Ready"]),
+            under_pressure: holds(&["MemoryPressure", "DiskPressure", "PIDPressure"]),
+        };
         let name = self.interner.get(&node.metadata.name);
-        if self.nodes.insert(Arc::clone(&name), ready) != Some(ready) {
+        if self.nodes.insert(Arc::clone(&name), state) != Some(state) {
             self.touch_node(&name);
         }
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lameduck_core::drain::{Endpoint, Others};
+use lameduck_core::drain::Endpoint;
 
 use super::intern::Interner;
 use super::pod::{Pod, PodKey};
@@ -65,19 +65,11 @@ impl Slice {
         })
     }
 
-    /// What the slice of this Service has besides a pod.
-    pub(super) fn others(&self, key: &PodKey) -> Others {
-        let mut others = Others::Absent;
-        for entry in &self.entries {
-            if entry.terminating || entry.pod.as_deref() == Some(&*key.name) {
-                continue;
-            }
-            if entry.ready {
-                return Others::Ready;
-            }
-            others = Others::Starting;
-        }
-        others
+    /// Whether an endpoint besides the pod's takes traffic.
+    pub(super) fn has_ready_besides(&self, key: &PodKey) -> bool {
+        self.entries.iter().any(|entry| {
+            entry.ready && !entry.terminating && entry.pod.as_deref() != Some(&*key.name)
+        })
     }
 
     /// `namespace/name` of its Service.

@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use lameduck_core::drain::{
-    Containers, EndpointFacts, NodeState, Others, PodFacts, SelectingService, Stale,
+    Containers, Endpoint, EndpointFacts, NodeState, Others, PodFacts, SelectingService, Stale,
 };
 use tokio::time::Instant;
 
 use super::{Index, Kind, Pod, PodKey, Selector};
+
+/// The longest that a pod is taken to be starting.
+const START_MAX: SignedDuration = SignedDuration::from_secs(120);
 
 impl Index {
     /// What core decides from. None where the pod is not known.
@@ -22,14 +26,13 @@ impl Index {
     /// The pod's half of [`Self::facts`].
     #[must_use]
     pub fn pod_facts(&self, pod: &Pod, now: Instant) -> PodFacts {
-        let node = match &pod.node {
-            None => NodeState::Unscheduled,
-            Some(_) if self.health(Kind::Nodes).stale(now).is_some() => NodeState::Unknown,
-            Some(name) => match self.nodes.get(name) {
-                None => NodeState::Gone,
-                Some(true) => NodeState::Ready,
-                Some(false) => NodeState::NotReady,
-            },
+        let known = pod.node.as_ref().and_then(|name| self.nodes.get(name));
+        let node = match (&pod.node, known) {
+            (None, _) => NodeState::Unscheduled,
+            _ if self.health(Kind::Nodes).stale(now).is_some() => NodeState::Unknown,
+            (_, None) => NodeState::Gone,
+            (_, Some(node)) if node.ready => NodeState::Ready,
+            _ => NodeState::NotReady,
         };
         PodFacts {
             deletion: pod.deletion,
@@ -39,61 +42,65 @@ impl Index {
             has_finalizer: pod.finalizer_at.is_some(),
             traffic_off: pod.traffic_off.clone(),
             policy: self.policies.get(&pod.policy).cloned().unwrap_or_default(),
-            ended_by_kubelet: pod.ended_by_kubelet,
+            node_under_pressure: known.is_some_and(|node| node.under_pressure),
         }
     }
 
     fn endpoint_facts(&self, key: &PodKey, pod: &Pod, now: Instant) -> EndpointFacts {
-        let stale = [Kind::Services, Kind::EndpointSlices]
+        // Pods too: whether another one starts is read from them.
+        let stale = [Kind::Services, Kind::EndpointSlices, Kind::Pods]
             .into_iter()
             .filter_map(|kind| {
                 let (why, lasts) = self.health(kind).stale_for(now)?;
                 Some(Stale { why: format!("the watch of {} {why}", kind.as_str()), lasts })
             })
             .max_by_key(|stale| stale.lasts);
-        EndpointFacts {
-            services: self
-                .services
-                .get(&key.namespace)
-                .into_iter()
-                .flatten()
-                .filter(|(_, selector)| pod.matches(selector))
-                .map(|(name, selector)| {
-                    let name: Arc<str> = format!("{}/{name}", key.namespace).into();
-                    SelectingService { others: self.others(key, &name, selector), name }
-                })
-                .collect(),
-            entries: self
-                .slices
-                .get(&key.namespace)
-                .into_iter()
-                .flatten()
-                .flat_map(|(_, slice)| slice.about(key, pod))
-                .collect(),
-            stale,
-        }
+        let entries: Vec<Endpoint> = self
+            .slices
+            .get(&key.namespace)
+            .into_iter()
+            .flatten()
+            .flat_map(|(_, slice)| slice.about(key, pod))
+            .collect();
+        let services = self
+            .services
+            .get(&key.namespace)
+            .into_iter()
+            .flatten()
+            .filter(|(_, selector)| pod.matches(selector))
+            .map(|(name, selector)| {
+                let name: Arc<str> = format!("{}/{name}", key.namespace).into();
+                let serves = |entry: &Endpoint| entry.service == name && entry.serving;
+                let others = if entries.iter().any(serves) {
+                    self.others(key, pod, &name, selector)
+                } else {
+                    Others::Absent
+                };
+                SelectingService { name, others }
+            })
+            .collect();
+        EndpointFacts { services, entries, stale }
     }
 
-    /// What a Service has besides a pod. A pod that starts stands in no EndpointSlice before it has an
-    /// address, so that pods are looked at too.
-    fn others(&self, key: &PodKey, service: &str, selector: &Selector) -> Others {
-        let slices = self.slices.get(&key.namespace).into_iter().flat_map(HashMap::values);
-        let mut starting = false;
-        for slice in slices.filter(|slice| slice.service() == service) {
-            match slice.others(key) {
-                Others::Ready => return Others::Ready,
-                Others::Starting => starting = true,
-                Others::Absent => {}
-            }
+    /// What a Service has besides a pod that serves. A pod that starts stands in no EndpointSlice before it
+    /// has an address, so pods are looked at, and only at young ones: what has not been ready for long,
+    /// like the passive half of a pair, does not start because this one ends.
+    fn others(&self, key: &PodKey, pod: &Pod, service: &str, selector: &Selector) -> Others {
+        let mut slices = self.slices.get(&key.namespace).into_iter().flat_map(HashMap::values);
+        if slices.any(|slice| slice.service() == service && slice.has_ready_besides(key)) {
+            return Others::Ready;
         }
-        let may_start = |(other, pod): (&PodKey, &Pod)| {
+        let asked = pod.deletion.map_or(Timestamp::MAX, |deletion| deletion.requested_at);
+        let young = asked.checked_sub(START_MAX).unwrap_or(asked);
+        let starts = |(other, pod): (&PodKey, &Pod)| {
             other.namespace == key.namespace
                 && other.name != key.name
                 && pod.deletion.is_none()
                 && pod.containers != Containers::Ended
+                && pod.created.is_some_and(|created| created >= young)
                 && pod.matches(selector)
         };
-        if starting || self.pods.iter().any(may_start) { Others::Starting } else { Others::Absent }
+        if self.pods.iter().any(starts) { Others::Starting } else { Others::Absent }
     }
 
     /// Whether a hold that calls from `peer` may ask about the pod. With `node_too`, its node's

@@ -40,6 +40,15 @@ pub struct Namespace {
     pub terminating: bool,
 }
 
+/// What is kept of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Its kubelet reports, and well.
+    ready: bool,
+    /// It is short of memory, disk or process ids.
+    under_pressure: bool,
+}
+
 /// The index. See the module's head.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -49,7 +58,7 @@ pub struct Index {
     services: HashMap<Arc<str>, HashMap<Arc<str>, Selector>>,
     slices: HashMap<Arc<str>, HashMap<Arc<str>, Slice>>,
     namespaces: HashMap<Arc<str>, Namespace>,
-    nodes: HashMap<Arc<str>, bool>,
+    nodes: HashMap<Arc<str>, Node>,
     policies: HashMap<Arc<str>, Arc<Policy>>,
     health: HashMap<Kind, Health>,
     dirty: HashSet<PodKey>,
@@ -93,6 +102,12 @@ impl Index {
     #[must_use]
     pub fn health(&self, kind: Kind) -> Health {
         self.health.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// As if a watch had never been read.
+    #[cfg(test)]
+    pub(crate) fn forget_health(&mut self, kind: Kind) {
+        self.health.remove(&kind);
     }
 
     /// Whether every watch has been read completely once.

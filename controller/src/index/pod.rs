@@ -70,8 +70,8 @@ pub struct Pod {
     pub traffic_off: Option<Condition>,
     /// Its `Drained` condition.
     pub drained: Option<Condition>,
-    /// Its kubelet ends it by itself, without a deletion.
-    pub ended_by_kubelet: bool,
+    /// When it was created.
+    pub created: Option<Timestamp>,
 }
 
 impl Pod {
@@ -113,7 +113,7 @@ impl Pod {
             deletion,
             traffic_off: condition(&status, CONDITION_TRAFFIC_OFF),
             drained: condition(&status, CONDITION_DRAINED),
-            ended_by_kubelet: status.ended_by_kubelet(),
+            created: meta.creation_timestamp.map(|at| at.0),
             uid: meta.uid.into(),
             version: meta.resource_version.into(),
         }

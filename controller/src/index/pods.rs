@@ -59,11 +59,12 @@ impl Index {
         self.pods.insert(key, pod);
     }
 
-    /// A pod left the watch. Where it still has our finalizer it is not gone: it lost the label that it
-    /// is watched by.
+    /// A pod left the watch. Where it had our finalizer to the last, it may not be gone: it lost the label
+    /// that it is watched by. The event carries the object as it was before.
     pub fn pod_left(&mut self, pod: &slim::Pod) {
         let key = PodKey::new(&pod.metadata.namespace, &pod.metadata.name);
-        if pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
+        let taken_off_by_us = self.pods.get(&key).is_some_and(|known| known.finalizer_at.is_none());
+        if !taken_off_by_us && pod.metadata.finalizers.iter().any(|name| name == FINALIZER) {
             self.lost_label(&key, &pod.metadata.uid, None);
         }
         self.delete_pod(&key);

@@ -187,7 +187,7 @@ fn endpoints_are_found_by_selector_by_name_and_by_address() {
 #[test]
 fn what_a_service_has_besides_a_pod_is_read_from_slices_and_pods() {
     let mut index = index();
-    index.apply_pod(pod("web-0", |_| {}));
+    index.apply_pod(pod("web-0", deleted(940)));
     index.apply_service(&service("web", json!({ "app": "web" })));
     let others = |index: &Index| {
         let (_, endpoints) = index.facts(&key("web-0"), Instant::now()).unwrap();
@@ -204,16 +204,24 @@ fn what_a_service_has_besides_a_pod_is_read_from_slices_and_pods() {
     let (_, endpoints) = index.facts(&key("web-0"), Instant::now()).unwrap();
     assert!(endpoints.entries[0].serving && !endpoints.entries[0].takes_traffic());
 
-    // It has no address yet, so that no slice names it; then it has; then it is ready.
-    index.apply_pod(pod("web-2", |pod| pod["status"] = json!({ "phase": "Pending" })));
-    assert_eq!(others(&index), Others::Starting);
-    index.delete_pod(&key("web-2"));
-    let starting = entry("web-2", json!({ "ready": false, "serving": false }));
-    index.apply_slice(&slice("b", Some("web"), json!([starting])));
+    // The passive half of a pair: old, and not ready. Then one that was made now, and has no address yet.
+    let made = |name: &str, at: &str| {
+        let at = at.to_owned();
+        pod(name, move |pod| pod["metadata"]["creationTimestamp"] = json!(at))
+    };
+    let waits = entry("passive", json!({ "ready": false, "serving": false }));
+    index.apply_slice(&slice("b", Some("web"), json!([waits])));
+    index.apply_pod(made("passive", "2025-12-31T00:00:00Z"));
+    assert_eq!(others(&index), Others::Absent);
+    index.apply_pod(made("web-2", "2026-01-01T00:00:01Z"));
     assert_eq!(others(&index), Others::Starting);
     let ready = entry("web-2", json!({ "ready": true }));
-    index.apply_slice(&slice("b", Some("web"), json!([ready])));
+    index.apply_slice(&slice("c", Some("web"), json!([ready])));
     assert_eq!(others(&index), Others::Ready);
+    // One that does not serve is nobody's last.
+    let silent = entry("web-0", json!({ "ready": false, "serving": false, "terminating": true }));
+    index.apply_slice(&slice("a", Some("web"), json!([silent])));
+    assert_eq!(others(&index), Others::Absent);
 }
 
 #[test]

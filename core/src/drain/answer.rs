@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::facts::{ConditionStatus, Deletion, PodFacts, later};
+use super::facts::{ConditionStatus, Deletion, NodeState, PodFacts, later};
 use crate::inject::MARGIN_SECONDS;
 
 /// State of a hold.
@@ -10,8 +10,8 @@ use crate::inject::MARGIN_SECONDS;
 pub enum HoldState {
     /// The pod is not being deleted: a container is restarted. There is nothing to wait for.
     NotTerminating,
-    /// Nobody but the hold can tell when to end: the kubelet ends the pod by itself, in a time that does
-    /// not stand on the object. Not on the wire: it is answered as if no controller were there.
+    /// Nobody can tell whether the pod ends: it is not being deleted, but its kubelet may be ending it by
+    /// itself. Not on the wire: it is answered as if no controller were there, and the hold decides alone.
     Alone,
     /// Hold: new traffic may still come.
     Holding,
@@ -37,8 +37,8 @@ impl HoldState {
 pub enum AnswerReason {
     /// The pod is not being deleted.
     NotTerminating,
-    /// The kubelet ends the pod by itself.
-    EndedByKubelet,
+    /// The kubelet may be ending the pod by itself.
+    MaybeEvicted,
     /// Nobody has said anything about the pod's traffic yet.
     Pending,
     /// The reason of the pod's `TrafficOff` condition.
@@ -51,7 +51,7 @@ impl AnswerReason {
     pub fn as_str(&self) -> &str {
         match self {
             Self::NotTerminating => "NotTerminating",
-            Self::EndedByKubelet => "EndedByKubelet",
+            Self::MaybeEvicted => "MaybeEvicted",
             Self::Pending => "Pending",
             Self::Condition(reason) => reason,
         }
@@ -90,15 +90,25 @@ pub fn hold_deadline(
     later(deletion.requested_at, hold_seconds)
 }
 
+/// Whether a preStop that runs without a deletion may be an eviction, or a shutdown of the node, and not
+/// the restart of a container. The kubelet tells of its own ends only when they are over
+/// (`mergePodStatus` in `pkg/kubelet/status/status_manager.go`), but of its node's state first: not ready
+/// before it shuts down, the pressure before it evicts. A restart that is meant then waits for as long as
+/// the container's own grace.
+const fn maybe_evicted(pod: &PodFacts) -> bool {
+    pod.node_under_pressure || matches!(pod.node, NodeState::NotReady | NodeState::Gone)
+}
+
 /// Answers a hold of the pod.
 #[must_use]
 pub fn answer(pod: &PodFacts, now: Timestamp) -> Answer {
     let Some(deletion) = &pod.deletion else {
-        if pod.ended_by_kubelet {
+        if maybe_evicted(pod) {
             return Answer {
                 state: HoldState::Alone,
-                reason: AnswerReason::EndedByKubelet,
-                message: "the kubelet ends the pod by itself (eviction, or its node shuts down)"
+                reason: AnswerReason::MaybeEvicted,
+                message: "the pod's node shuts down, does not answer or is under pressure: its kubelet may \
+                          be ending the pod"
                     .into(),
                 deadline_seconds: None,
             };

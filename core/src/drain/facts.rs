@@ -138,9 +138,8 @@ pub struct PodFacts {
     pub traffic_off: Option<Condition>,
     /// The policy that it was injected by, or the default one where that policy is gone.
     pub policy: Arc<Policy>,
-    /// Its kubelet ends it by itself, without a deletion: an eviction, a node that shuts down
-    /// (condition `DisruptionTarget` with reason `TerminationByKubelet`).
-    pub ended_by_kubelet: bool,
+    /// Its node is short of memory, disk or process ids: its kubelet may be evicting pods.
+    pub node_under_pressure: bool,
 }
 
 /// A Service whose selector matches the pod.
@@ -157,9 +156,9 @@ pub struct SelectingService {
 pub enum Others {
     /// An endpoint that takes traffic.
     Ready,
-    /// No such endpoint, but a pod that is not being deleted and may become one.
+    /// No such endpoint, but a pod that was made lately and may become one.
     Starting,
-    /// Neither.
+    /// Neither, or this pod does not serve the Service.
     Absent,
 }
 

@@ -132,9 +132,13 @@ pub(super) fn decide(
         return Finalizer::Keep(KeepReason::NoFinalizer);
     }
     let stopped = stopped(pod, deletion);
+    // What settles is off in a moment, or on again: a leader that comes late looks before it gives up.
+    let is_settling = stopped.is_some() && matches!(traffic, Traffic::Settling { .. });
     match stopped {
         Some(reason) if traffic.is_off() => Finalizer::Remove(reason),
-        _ if now >= give_up_at(pod, deletion) => Finalizer::Remove(RemoveReason::GaveUp),
+        _ if now >= give_up_at(pod, deletion) && !is_settling => {
+            Finalizer::Remove(RemoveReason::GaveUp)
+        }
         Some(_) => Finalizer::Keep(KeepReason::TrafficNotOff),
         None => Finalizer::Keep(KeepReason::ContainersRunning),
     }

@@ -260,8 +260,7 @@ pub(super) fn verdict(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp)
         Err(not_off) => return not_off,
     };
     if endpoints.services.is_empty() && endpoints.entries.is_empty() {
-        let nobody = "no Service selects the pod and no EndpointSlice lists it";
-        return off(TrafficReason::NotSelected, nobody, read_off);
+        return not_selected(pod, read_off, now);
     }
     settle(pod, endpoints, read_off, now)
 }
@@ -335,6 +334,25 @@ fn last_to_serve(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> O
         say_at: said_from(pod, now),
         look_at: Some(later(now, TAKEOVER_LOOK_SECONDS).min(until)),
     })
+}
+
+/// Nobody lists the pod. Maybe a Service did until a moment ago, and what follows it has a lag: so it
+/// settles too, from the deletion on.
+fn not_selected(pod: &PodFacts, read_off: Option<String>, now: Timestamp) -> Traffic {
+    let settle_seconds = pod.policy.traffic_off.settle_seconds;
+    let nobody = "no Service selects the pod and no EndpointSlice lists it";
+    let since = pod.deletion.as_ref().map_or(now, |deletion| deletion.requested_at);
+    let due = later(since, settle_seconds);
+    if now < due {
+        return Traffic::Settling {
+            since,
+            message: format!(
+                "{nobody}; settles for {settle_seconds} s, until {}",
+                text::clock(due)
+            ),
+        };
+    }
+    off(TrafficReason::NotSelected, &format!("{nobody}; settled {settle_seconds} s"), read_off)
 }
 
 /// No entry takes traffic: off once that has been so for `settleSeconds`.

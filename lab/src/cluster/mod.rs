@@ -13,6 +13,7 @@ mod apply;
 mod config;
 mod containerd;
 mod faults;
+mod link;
 mod owner;
 pub mod plan;
 mod ready;

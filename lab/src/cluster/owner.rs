@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::plan;
+use super::link::Link;
 use super::run_directory::{Phase, RunDirectory, Status, Supervisor};
 use super::supervisor::{self, DETACH};
 use crate::assets::Assets;
@@ -158,7 +158,7 @@ impl Drop for Owner {
             eprintln!("the lab in {} is not cleared away: {error:#}", self.run.path().display());
         }
         if let Some(link) = link {
-            link.wait_until_gone();
+            link.remove();
         }
     }
 }
@@ -211,7 +211,7 @@ pub(super) fn end(run: &RunDirectory) -> Result<()> {
     }
     clear(run)?;
     if let Some(link) = link {
-        link.wait_until_gone();
+        link.remove();
     }
     Ok(())
 }
@@ -263,35 +263,4 @@ fn clear(run: &RunDirectory) -> Result<()> {
         run.clear()?;
     }
     Ok(())
-}
-
-/// The host's end of a lab's link. The kernel takes namespaces apart in the
-/// background, so it may be there a moment longer than the lab.
-struct Link {
-    interface: String,
-    index: Option<String>,
-}
-
-impl Link {
-    fn of(run: &RunDirectory) -> Result<Option<Self>> {
-        let slot = run.status()?.and_then(|status| status.slot);
-        Ok(slot
-            .map(plan::host_interface)
-            .map(|interface| Self { index: index(&interface), interface }))
-    }
-
-    /// Waits until the interface is gone, or is another lab's.
-    fn wait_until_gone(&self) {
-        let begin = Instant::now();
-        while self.index.is_some()
-            && index(&self.interface) == self.index
-            && begin.elapsed().as_secs() < END_SECONDS
-        {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-fn index(interface: &str) -> Option<String> {
-    fs::read_to_string(format!("/sys/class/net/{interface}/ifindex")).ok()
 }

@@ -321,6 +321,7 @@ fn run(side: &Side, tally: Tally) -> Run {
         failures: tally.failures,
         long_connections: tally.counts.long_connections,
         long_connections_cut: tally.counts.long_connections_cut,
+        idle_connections_closed: tally.idle_closes,
         pods: pods.into_values().collect(),
         seconds: Duration::from_millis(tally.millis).as_secs_f64(),
     }

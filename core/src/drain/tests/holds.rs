@@ -108,11 +108,18 @@ fn an_application_that_will_not_end_is_named_with_the_time_of_its_kill() {
 }
 
 #[test]
-fn a_pod_that_its_kubelet_ends_leaves_the_hold_alone_until_it_is_deleted_too() {
-    let evicted = PodFacts { deletion: None, ended_by_kubelet: true, ..pod() };
-    assert_eq!(answer(&evicted, at(1)).state, HoldState::Alone);
-    let deleted = PodFacts { ended_by_kubelet: true, ..pod() };
-    assert_eq!(answer(&deleted, at(1)).state, HoldState::Holding);
+fn a_pod_that_its_kubelet_may_be_ending_leaves_the_hold_alone_until_it_is_deleted_too() {
+    for (node, node_under_pressure, expected) in [
+        (NodeState::Ready, false, HoldState::NotTerminating),
+        (NodeState::Unknown, false, HoldState::NotTerminating),
+        (NodeState::Ready, true, HoldState::Alone),
+        (NodeState::NotReady, false, HoldState::Alone),
+    ] {
+        let runs = PodFacts { deletion: None, node, node_under_pressure, ..pod() };
+        assert_eq!(answer(&runs, at(1)).state, expected, "{node:?} {node_under_pressure}");
+        let deleted = PodFacts { node, node_under_pressure, ..pod() };
+        assert_eq!(answer(&deleted, at(1)).state, HoldState::Holding);
+    }
 }
 
 #[test]

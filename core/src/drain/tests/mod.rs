@@ -36,7 +36,7 @@ fn pod() -> PodFacts {
         has_finalizer: true,
         traffic_off: None,
         policy: Arc::default(),
-        ended_by_kubelet: false,
+        node_under_pressure: false,
     }
 }
 

@@ -105,9 +105,12 @@ fn a_condition_from_the_future_or_before_the_deletion_is_not_believed() {
 }
 
 #[test]
-fn no_service_is_off_at_once() {
-    let decision = decide(&pod(), &EndpointFacts::default(), at(0));
-    let condition = decision.condition.unwrap();
+fn no_service_settles_from_the_deletion_on() {
+    let nobody = EndpointFacts::default();
+    let early = decide(&pod(), &nobody, at(2));
+    assert_eq!(&*early.condition.unwrap().reason, "Settling");
+    assert_eq!(early.next_check, Some(at(3)));
+    let condition = decide(&pod(), &nobody, at(3)).condition.unwrap();
     assert_eq!((condition.status, &*condition.reason), (ConditionStatus::True, "NotSelected"));
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
+use crate::cluster::link::Link;
 use crate::cluster::plan::NODES;
 use crate::cluster::run_directory::RunDirectory;
 
@@ -25,8 +26,10 @@ pub(super) fn all(run: &RunDirectory) -> Result<()> {
     let containers = containers(run);
     kill_everybody()?;
     unmount_below(run.path());
-    // The interfaces go when the last process in their namespaces is gone and the
-    // mounts that keep them are, which is when this process ends.
+    // The other interfaces go with their namespaces. This one is on the host.
+    if let Some(link) = Link::of(run)? {
+        link.remove();
+    }
     remove_cgroups_of(&containers);
     run.clear()
 }
