@@ -110,6 +110,12 @@ impl HaProxy {
             .context("HAProxy does not answer 5 s after its start")
     }
 
+    /// The runtime socket, for a process that shall change the servers.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// The number of sides.
     #[must_use]
     pub fn sides(&self) -> u16 {
@@ -147,6 +153,13 @@ pub struct Side {
 }
 
 impl Side {
+    /// Side `number` of an HAProxy that another process has started. Its log is there, not here.
+    #[must_use]
+    pub fn attach(socket: PathBuf, address: IpAddr, number: u16) -> Self {
+        let address = SocketAddr::new(address, FIRST_PORT + number);
+        Self { socket, backend: backend(number), address, log: Log::default() }
+    }
+
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
