@@ -6,7 +6,7 @@
 //! | `/lab/load-balancers/{id}` | DELETE | |
 //! | `/lab/credentials` | POST | secrets, added; DELETE: all are forgotten |
 //! | `/lab/faults` | POST | faults, in place of those before |
-//! | `/lab/settings` | POST | task time, requests per second, tasks that fail |
+//! | `/lab/settings` | POST | task time, requests per second, tasks that fail, quota of targets |
 //! | `/lab/health` | POST | the health of a target |
 //! | `/lab/tke` | POST | lags and sync period; GET: what is not synced, and why |
 //! | `/lab/calls` | GET | the calls of the API so far; DELETE: they are forgotten |
@@ -33,6 +33,7 @@ use super::model::{Health, LoadBalancer};
 use super::service::Service;
 use super::state::TaskTime;
 use super::tke;
+use super::write::BACKENDS_MAX;
 
 type Answer = Result<Response, Refused>;
 
@@ -55,6 +56,8 @@ pub struct Settings {
     pub requests_per_second: usize,
     /// How many of the next tasks fail.
     pub failing_tasks: u32,
+    /// How many targets a load balancer may have.
+    pub backends_max: usize,
 }
 
 impl Default for Settings {
@@ -63,6 +66,7 @@ impl Default for Settings {
             task_time: TaskTime::default(),
             requests_per_second: REQUESTS_PER_SECOND,
             failing_tasks: 0,
+            backends_max: BACKENDS_MAX,
         }
     }
 }
@@ -155,6 +159,7 @@ async fn set(Shared(service): Shared<Arc<Service>>, body: Bytes) -> Answer {
     let mut world = service.lock();
     world.state.task_time = settings.task_time;
     world.state.failing_tasks = settings.failing_tasks;
+    world.state.backends_max = settings.backends_max;
     world.limiter.limit = settings.requests_per_second;
     done()
 }

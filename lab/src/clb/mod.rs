@@ -6,8 +6,8 @@
 //!                                    ▲
 //!     API server ─▶ tke ─▶ (lag) ────┘
 //! ```
-//! * [`model`], [`state`], [`write`](mod@write), `read`: load balancers, their tasks, what changes them, what is
-//!   read of them. Pure.
+//! * [`model`], [`state`], [`mod@write`], `read`: load balancers, their tasks, what changes them, what
+//!   is read of them. Pure.
 //! * [`signature`], [`credentials`], [`limiter`], [`faults`]: who may ask, how often, and what goes wrong.
 //! * `api`: `POST /` as the service answers it. [`admin`]: the paths under `/lab`.
 //! * [`plane`]: HAProxy follows. [`tke`]: pods and Services become targets and weights.

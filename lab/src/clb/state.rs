@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::model::{Health, Listener, LoadBalancer};
-use super::write::{self, Write};
+use super::write::{self, BACKENDS_MAX, Write};
 
 /// The most load balancers: more than the benchmark's 100.
 const LOAD_BALANCERS_MAX: usize = 1_000;
@@ -59,12 +59,14 @@ struct Task {
 }
 
 /// Everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// How long a write takes.
     pub task_time: TaskTime,
     /// The next tasks fail with this message, so many of them.
     pub failing_tasks: u32,
+    /// How many targets a load balancer may have.
+    pub backends_max: usize,
     load_balancers: BTreeMap<String, LoadBalancer>,
     /// Load balancer -> its task at work.
     working: BTreeMap<String, String>,
@@ -73,6 +75,23 @@ pub struct State {
     history: BTreeMap<String, VecDeque<(Timestamp, Vec<Listener>)>>,
     begun: u64,
     refused: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            task_time: TaskTime::default(),
+            failing_tasks: 0,
+            backends_max: BACKENDS_MAX,
+            load_balancers: BTreeMap::new(),
+            working: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            order: VecDeque::new(),
+            history: BTreeMap::new(),
+            begun: 0,
+            refused: 0,
+        }
+    }
 }
 
 impl State {
@@ -136,6 +155,9 @@ impl State {
     #[must_use]
     pub fn as_of(&self, id: &str, now: Timestamp, age: Duration) -> Option<LoadBalancer> {
         let mut found = self.load_balancers.get(id)?.clone();
+        if age.is_zero() {
+            return Some(found);
+        }
         let then = now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH);
         let history = self.history.get(id)?;
         let old = history.iter().rev().find(|(since, _)| *since <= then).or(history.front());
@@ -165,7 +187,7 @@ impl State {
     ) -> Result<(), ApiError> {
         let id = write.load_balancer.clone();
         let found = self.load_balancers.get(&id).ok_or_else(|| not_found(&id))?;
-        write::check(found, &write)?;
+        write::check(found, &write, self.backends_max)?;
         if found.protected && !by_owner {
             let message = format!("{id} is protected against changes of its configuration.");
             return Err(ApiError::new("OperationDenied", message));

@@ -13,8 +13,8 @@ const TARGETS_MAX: usize = 20;
 const PARTS_MAX: usize = 100;
 const PART_TARGETS_MAX: usize = 50;
 const BATCH_TARGETS_MAX: usize = 500;
-/// The most targets of a load balancer: TKE's default quota.
-const BACKENDS_MAX: usize = 200;
+/// The most targets of a load balancer, where the quota is not raised.
+pub const BACKENDS_MAX: usize = 200;
 /// The highest weight.
 const WEIGHT_MAX: i64 = 100;
 /// The weight of a target that names none.
@@ -89,11 +89,11 @@ pub struct PartTarget {
     pub name: Option<String>,
 }
 
-/// Whether `write` may be done.
+/// Whether `write` may be done on a load balancer that may have `backends_max` targets.
 ///
 /// # Errors
 /// A limit is passed, a value is out of range, or something is not there.
-pub fn check(on: &LoadBalancer, write: &Write) -> Result<(), ApiError> {
+pub fn check(on: &LoadBalancer, write: &Write, backends_max: usize) -> Result<(), ApiError> {
     let all: usize = write.parts.iter().map(|part| part.targets.len()).sum();
     let (parts_max, part_max, all_max) = match write.action {
         Action::Register | Action::Deregister => (1, TARGETS_MAX, TARGETS_MAX),
@@ -115,8 +115,8 @@ pub fn check(on: &LoadBalancer, write: &Write) -> Result<(), ApiError> {
         check_part(on, write.action, part)?;
     }
     let bound: usize = on.pools().map(|(.., targets)| targets.len()).sum();
-    if write.action == Action::Register && bound + all > BACKENDS_MAX {
-        let message = format!("{} has {bound} targets of at most {BACKENDS_MAX}.", on.id);
+    if write.action == Action::Register && bound + all > backends_max {
+        let message = format!("{} has {bound} targets of at most {backends_max}.", on.id);
         return Err(ApiError::new("LimitExceeded", message));
     }
     Ok(())

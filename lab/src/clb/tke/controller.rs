@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service as KubeService};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -17,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::desired::{Desired, PoolKey, READINESS_GATE, Row, desired, waits_for_gate};
+use super::desired::{Desired, PoolKey, READINESS_GATE, Row, SyncError, desired, waits_for_gate};
 use super::sync::{is_bound, next_write};
 use crate::clb::service::Service;
 use crate::lb::stand_in::target_name;
@@ -54,6 +55,9 @@ pub(in crate::clb) async fn run(client: Client, service: Arc<Service>) {
     pods.wait_until_ready().await.ok();
     services.wait_until_ready().await.ok();
     ingresses.wait_until_ready().await.ok();
+    let reporter = Reporter { controller: "service-controller".to_owned(), instance: None };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let mut told = Vec::new();
     let mut lines = BTreeMap::<String, Line>::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -67,6 +71,12 @@ pub(in crate::clb) async fn run(client: Client, service: Arc<Service>) {
                 eprintln!("the readiness gate of {} cannot be opened: {error}", pod.name_any());
             }
         }
+        for error in now.errors.iter().filter(|error| !told.contains(*error)) {
+            if let Err(failure) = recorder.publish(&warning(error), &error.object).await {
+                eprintln!("an Event on {:?} cannot be made: {failure}", error.object.name);
+            }
+        }
+        told = now.errors;
     }
 }
 
@@ -191,6 +201,16 @@ impl Line {
     }
 }
 
+fn warning(error: &SyncError) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: "SyncFailed".to_owned(),
+        note: Some(format!("{}; nothing of it is synced", error.message)),
+        action: "Sync".to_owned(),
+        secondary: None,
+    }
+}
+
 async fn open_gate(client: &Client, pod: &Pod) -> kube::Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     let condition = json!({
@@ -209,5 +229,70 @@ async fn open_gate(client: &Client, pod: &Pod) -> kube::Result<()> {
         // Gone, or another pod has its name.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Desired, Line, PoolKey, Row};
+    use crate::clb::model::Protocol;
+
+    fn asked(load_balancer: &str, weight: u32) -> Desired {
+        let protocol = Protocol::Tcp;
+        let key = PoolKey { load_balancer: load_balancer.into(), protocol, port: 80, rule: None };
+        let row = Row { ip: [10, 0, 0, 7].into(), port: 80, weight, name: "web-0.1".into() };
+        Desired { pools: [(key, Some(vec![row]))].into(), errors: vec![] }
+    }
+
+    fn weights(line: &Line) -> Vec<u32> {
+        line.arrived.values().flatten().flatten().map(|row| row.weight).collect()
+    }
+
+    #[test]
+    fn changes_arrive_late_and_in_order() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut line = Line::default();
+        line.see("lb-a", &asked("lb-a", 10), at(3));
+        line.see("lb-a", &asked("lb-a", 10), at(4));
+        assert_eq!(line.waiting.len(), 1, "what is in the line already is not put there again");
+        line.see("lb-a", &asked("lb-a", 0), at(60));
+        line.see("lb-a", &asked("lb-a", 5), at(7));
+        line.arrive(at(2));
+        assert!(weights(&line).is_empty());
+        line.arrive(at(3));
+        assert_eq!(weights(&line), [10]);
+        line.arrive(at(59));
+        assert_eq!(weights(&line), [10], "a shorter lag does not overtake");
+        line.arrive(at(60));
+        assert_eq!(weights(&line), [5]);
+    }
+
+    #[test]
+    fn a_service_that_is_gone_leaves_listeners_without_targets() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        line.see("lb-a", &asked("lb-a", 10), now);
+        line.see("lb-a", &asked("lb-b", 10), now);
+        line.arrive(now);
+        assert_eq!(line.arrived.len(), 1, "another load balancer's listeners are not there");
+        assert!(line.arrived.values().all(|rows| rows.as_ref().is_some_and(Vec::is_empty)));
+    }
+
+    #[test]
+    fn others_writes_are_looked_for_once_a_period() {
+        let start = Instant::now();
+        let sync = Duration::from_secs(10);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut line = Line::default();
+        assert!(line.must_look(at(0), sync));
+        assert!(!line.must_look(at(9), sync));
+        assert!(line.must_look(at(10), sync));
+        line.behind = true;
+        assert!(line.must_look(at(11), sync), "what is not written to its end is gone on with");
     }
 }

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
 use super::weights::{Weights, custom};
@@ -56,16 +56,16 @@ pub struct Row {
 }
 
 /// Why an object is not synced.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SyncError {
-    /// `Service NAMESPACE/NAME` or `Ingress NAMESPACE/NAME`.
-    pub object: String,
+    /// The Service or Ingress.
+    pub object: ObjectReference,
     /// What is wrong.
     pub message: String,
 }
 
 /// What all objects together ask for.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
     /// The targets of each listener and rule; none where an error forbids to touch it.
     pub pools: BTreeMap<PoolKey, Option<Vec<Row>>>,
@@ -79,11 +79,11 @@ pub fn desired(services: &[Service], ingresses: &[Ingress], pods: &[Pod]) -> Des
     let mut found = Desired::default();
     let kinds = services
         .iter()
-        .filter_map(|service| Some((of_service(service)?, name("Service", service))))
+        .filter_map(|service| Some((of_service(service)?, service.object_ref(&()))))
         .chain(
             ingresses
                 .iter()
-                .filter_map(|one| Some((of_ingress(one, services)?, name("Ingress", one)))),
+                .filter_map(|one| Some((of_ingress(one, services)?, one.object_ref(&())))),
         );
     for (bindings, object) in kinds {
         let (listeners, rows) = bindings.rows(pods);
@@ -100,10 +100,6 @@ pub fn desired(services: &[Service], ingresses: &[Ingress], pods: &[Pod]) -> Des
         }
     }
     found
-}
-
-fn name(kind: &str, object: &impl ResourceExt) -> String {
-    format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// The listeners of an object, with where their connections go.

@@ -6,15 +6,17 @@ use super::desired::{PoolKey, Row};
 use crate::clb::model::{Listener, LoadBalancer, Rule, Target};
 use crate::clb::write::{Action, Part, PartTarget, RuleKey, Write};
 
-/// The most targets of a write that binds or unbinds, and of a part of a batch.
+/// The most targets of a write that binds or unbinds.
 const TARGETS_MAX: usize = 20;
+/// The most targets of a part of a batch, and the most parts so that all have no more than 500.
 const PART_TARGETS_MAX: usize = 50;
-/// The most parts and targets of a batch.
-const PARTS_MAX: usize = 100;
-const BATCH_TARGETS_MAX: usize = 500;
+const PARTS_MAX: usize = 10;
 
 /// What has to be written first to bring `current` closer to what its listeners should have; none where
 /// nothing is to be done. What takes traffic comes before what stops taking it.
+///
+/// A write is about one listener or rule, so that those of a pod do not read the same at the same time.
+/// How TKE does it is not documented; this is the way that is harder for who reads.
 #[must_use]
 pub fn next_write(
     current: &LoadBalancer,
@@ -47,7 +49,9 @@ pub fn next_write(
             targets: targets.to_vec(),
         };
         register.extend(missing.chunks(TARGETS_MAX).map(part));
-        weigh.extend(changed.chunks(PART_TARGETS_MAX).map(part));
+        if weigh.is_empty() {
+            weigh.extend(changed.chunks(PART_TARGETS_MAX).take(PARTS_MAX).map(part));
+        }
         deregister.extend(gone.chunks(TARGETS_MAX).map(part));
     }
     let write = |action, parts| Write { load_balancer: current.id.clone(), action, parts };
@@ -56,13 +60,7 @@ pub fn next_write(
         return Some(write(Action::Register, first(register)));
     }
     if !weigh.is_empty() {
-        let mut left = BATCH_TARGETS_MAX;
-        let parts = weigh.into_iter().take(PARTS_MAX).take_while(|part| {
-            let fits = part.targets.len() <= left;
-            left = left.saturating_sub(part.targets.len());
-            fits
-        });
-        return Some(write(Action::WeighBatch, parts.collect()));
+        return Some(write(Action::WeighBatch, weigh));
     }
     (!deregister.is_empty()).then(|| write(Action::Deregister, first(deregister)))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::sync::{is_bound, next_write};
 use super::{Desired, READINESS_GATE, desired, waits_for_gate};
 use crate::clb::model::{LoadBalancer, Protocol};
-use crate::clb::write::{Action, apply, check};
+use crate::clb::write::{Action, BACKENDS_MAX, apply, check};
 
 fn service(change: &Value) -> Service {
     let mut value = json!({
@@ -171,7 +171,8 @@ fn an_error_of_one_service_stops_that_one_alone() {
     };
     assert!(!synced("lb-a") && synced("lb-b"));
     assert_eq!(found.errors.len(), 1);
-    assert_eq!(found.errors[0].object, "Service shop/web");
+    let object = &found.errors[0].object;
+    assert_eq!((object.kind.as_deref(), object.name.as_deref()), (Some("Service"), Some("web")));
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn writes_bring_the_load_balancer_there_one_after_the_other() {
         let wanted = desired(&[service], &[], pods).pools;
         let mut actions = Vec::new();
         while let Some(write) = next_write(&current, &wanted) {
-            check(&current, &write).unwrap();
+            check(&current, &write, BACKENDS_MAX).unwrap();
             apply(&mut current, &write, Timestamp::UNIX_EPOCH);
             actions.push(write.action);
             assert!(actions.len() < 50, "it ends: {actions:?}");
@@ -233,7 +234,11 @@ fn writes_bring_the_load_balancer_there_one_after_the_other() {
     assert_eq!(steps(ok(), &many[..1]), [Register, Register], "a write per listener");
     assert_eq!(steps(ok(), &many[..1]), []);
     let replaced = [pod("p-1", 1, &terminating), many[1].clone()];
-    assert_eq!(steps(ok(), &replaced), [Register, Register, WeighBatch], "up before down");
+    assert_eq!(
+        steps(ok(), &replaced),
+        [Register, Register, WeighBatch, WeighBatch],
+        "up before down"
+    );
     let bad = annotated("service.cloud.tencent.com/lb-rs-weight", "{");
     assert_eq!(steps(service(&bad), &[]), [], "an error leaves everything as it is");
     assert_eq!(steps(ok(), &many[1..2]), [Deregister, Deregister]);
