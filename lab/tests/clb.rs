@@ -20,12 +20,14 @@ use lameduck_lab::lb::configuration::Sides;
 use lameduck_lab::lb::haproxy::{HaProxy, Side};
 use lameduck_lab::suite::LAB_VARIABLE;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const NAMESPACE: &str = "clb-stand-in";
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Two pods behind one port of a load balancer, which wait for the readiness gate.
+/// Two pods behind a listener of layer 4 and a rule of layer 7, which wait for the readiness gate.
 fn objects() -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -37,6 +39,17 @@ fn objects() -> String {
             }},
             "spec": {"type": "LoadBalancer", "selector": {"app": "web"},
                      "ports": [{"port": 80, "targetPort": 8080}]},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": "web", "namespace": NAMESPACE, "annotations": {
+                "ingress.cloud.tencent.com/direct-access": "true",
+                "kubernetes.io/ingress.qcloud-loadbalance-id": "lb-seven",
+            }},
+            "spec": {"rules": [{"host": "shop.example", "http": {"paths": [{
+                "path": "/", "pathType": "Prefix",
+                "backend": {"service": {"name": "web", "port": {"number": 80}}},
+            }]}}]},
         },
         {
             "apiVersion": "apps/v1", "kind": "StatefulSet",
@@ -68,27 +81,42 @@ fn objects() -> String {
 struct Bench {
     client: Client,
     admin: Admin,
-    side: Side,
+    /// Of layer 4, of layer 7.
+    sides: [Side; 2],
 }
 
 impl Bench {
-    /// The weights of API and data plane, which must come to be these.
-    async fn wait_for(&self, what: &str, ip: &str, expected: &[u32]) {
+    /// Waits until listener, rule and both sides of the data plane have the target with this weight; or
+    /// do not have it.
+    async fn wait_for(&self, what: &str, ip: &str, weight: Option<u32>) {
         let end = Instant::now() + PATIENCE;
+        let expected: Vec<u32> = weight.into_iter().collect();
         loop {
-            let weights = self.admin.weights(ip).await.unwrap();
-            let servers = self.side.servers().await.unwrap();
-            let forwarded: Vec<u32> = servers
-                .iter()
-                .filter(|server| server.address.ip().to_string() == ip && !server.maintenance)
-                .map(|server| server.weight)
-                .collect();
-            if weights == expected && forwarded == expected {
+            let rows = self.admin.weights(ip).await.unwrap();
+            let mut seen = vec![rows];
+            for side in &self.sides {
+                let servers = side.servers().await.unwrap();
+                let ours = servers
+                    .iter()
+                    .filter(|server| server.address.ip().to_string() == ip && !server.maintenance);
+                seen.push(ours.map(|server| server.weight).collect());
+            }
+            if seen[0] == expected.repeat(2) && seen[1..].iter().all(|one| *one == expected) {
                 return;
             }
-            assert!(Instant::now() < end, "{what}: {weights:?} with {servers:?}");
+            assert!(Instant::now() < end, "{what}: {seen:?} and not {expected:?}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// Sets or takes away the pod's own weight.
+    async fn weigh(&self, pod: &str, weight: Option<&str>) {
+        let annotations = json!({
+            "service.cloud.tencent.com/custom-weight": weight,
+            "ingress.cloud.tencent.com/custom-weight": weight,
+        });
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        self.pods().patch(pod, &PatchParams::default(), &patch).await.unwrap();
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -111,6 +139,42 @@ impl Bench {
     }
 }
 
+/// A connection that is kept.
+struct Kept(TcpStream);
+
+impl Kept {
+    async fn open(side: &Side) -> Self {
+        Self(TcpStream::connect(side.address()).await.unwrap())
+    }
+
+    /// The name of the pod that answers.
+    async fn ask(&mut self) -> String {
+        self.0.write_all(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&answer);
+            if let Some((_, body)) = text.split_once("\r\n\r\n")
+                && let Some((line, _)) = body.split_once('\n')
+            {
+                return line.trim().to_owned();
+            }
+            let count = self.0.read_buf(&mut answer).await.unwrap();
+            assert!(count > 0, "the connection was cut");
+        }
+    }
+
+    /// One that goes to `pod`.
+    async fn to(side: &Side, pod: &str) -> Self {
+        for _ in 0..100 {
+            let mut kept = Self::open(side).await;
+            if kept.ask().await == pod {
+                return kept;
+            }
+        }
+        panic!("no connection in a hundred goes to {pod}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_become_targets_and_haproxy_follows() {
     if std::env::var_os(LAB_VARIABLE).is_none() {
@@ -119,7 +183,11 @@ async fn pods_become_targets_and_haproxy_follows() {
     }
     let cluster = Cluster::attach().await.unwrap().expect("the lab is up");
     let balancer = HaProxy::start(
-        |arguments| cluster.enter("haproxy", arguments),
+        |arguments| {
+            let mut command = cluster.enter("haproxy", [""; 0]);
+            command.args(arguments);
+            command
+        },
         &cluster.run_directory().join("clb-test"),
         cluster.lb_address().into(),
         Sides { layer_4: 1, layer_7: 1 },
@@ -129,34 +197,47 @@ async fn pods_become_targets_and_haproxy_follows() {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_lab"));
     let stand_in = ClbStandIn::start(&cluster, program, balancer.socket()).await.unwrap();
     let admin = stand_in.admin();
-    let side = balancer.side(0).unwrap();
-    let listener = json!({"id": "lbl-1", "protocol": "TCP", "port": 80, "side": side.number()});
-    let made = json!([{"id": "lb-test", "listeners": [listener]}]);
+    let sides = [balancer.side(0).unwrap(), balancer.side(1).unwrap()];
+    let rule = json!({"locationId": "loc-1", "domain": "shop.example", "url": "/", "side": 1});
+    let made = json!([
+        {"id": "lb-test", "listeners":
+            [{"id": "lbl-4", "protocol": "TCP", "port": 80, "side": 0}]},
+        {"id": "lb-seven", "listeners":
+            [{"id": "lbl-7", "protocol": "HTTP", "port": 80, "rules": [rule]}]},
+    ]);
     admin.set("load-balancers", &made).await.unwrap();
-    admin.set("tke", &json!({"lagMillis": 500, "syncMillis": 1000})).await.unwrap();
+    let tke = json!({"lagMillis": 500, "loadBalancers": {"lb-seven": 1500}, "syncMillis": 1000});
+    admin.set("tke", &tke).await.unwrap();
     cluster.apply(None, &objects()).await.unwrap();
-    let bench = Bench { client: cluster.client().await.unwrap(), admin, side };
+    let bench = Bench { client: cluster.client().await.unwrap(), admin, sides };
 
     // Ready at all: the gate was opened, because both are bound.
     let ip = bench.ready("web-0").await;
-    bench.ready("web-1").await;
-    bench.wait_for("bound", &ip, &[10]).await;
+    let other = bench.ready("web-1").await;
+    bench.wait_for("bound", &ip, Some(10)).await;
+    bench.wait_for("bound", &other, Some(10)).await;
 
-    let annotation = |value: Option<&str>| {
-        let key = "service.cloud.tencent.com/custom-weight";
-        Patch::Merge(json!({"metadata": {"annotations": {key: value}}}))
-    };
-    let parameters = PatchParams::default();
-    bench.pods().patch("web-0", &parameters, &annotation(Some("0"))).await.unwrap();
-    bench.wait_for("custom-weight", &ip, &[0]).await;
-    bench.pods().patch("web-0", &parameters, &annotation(None)).await.unwrap();
-    bench.wait_for("without custom-weight", &ip, &[10]).await;
+    let [layer_4, layer_7] = &bench.sides;
+    let mut connection = Kept::to(layer_4, "web-0").await;
+    let mut requests = Kept::to(layer_7, "web-0").await;
+    bench.weigh("web-0", Some("0")).await;
+    bench.wait_for("custom-weight", &ip, Some(0)).await;
+    for _ in 0..10 {
+        assert_eq!(connection.ask().await, "web-0", "layer 4: the connection stays");
+        assert_eq!(requests.ask().await, "web-1", "layer 7: the next request goes elsewhere");
+        for side in &bench.sides {
+            assert_eq!(Kept::open(side).await.ask().await, "web-1", "nothing new comes");
+        }
+    }
+    bench.weigh("web-0", None).await;
+    bench.wait_for("without custom-weight", &ip, Some(10)).await;
+    Kept::to(layer_4, "web-0").await;
 
-    let ended = DeleteParams::default().grace_period(0);
-    bench.pods().delete("web-0", &ended).await.unwrap();
-    bench.wait_for("gone", &ip, &[]).await;
+    let at_once = DeleteParams::default().grace_period(0);
+    bench.pods().delete("web-0", &at_once).await.unwrap();
+    bench.wait_for("gone", &ip, None).await;
     let next = bench.ready("web-0").await;
-    bench.wait_for("its successor", &next, &[10]).await;
+    bench.wait_for("its successor", &next, Some(10)).await;
 
     let mut delete = cluster.kubectl(["delete", "namespace", NAMESPACE, "--wait=false"]);
     assert!(delete.status().await.unwrap().success());

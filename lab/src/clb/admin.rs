@@ -6,7 +6,7 @@
 //! | `/lab/load-balancers/{id}` | DELETE | |
 //! | `/lab/credentials` | POST | secrets, added; DELETE: all are forgotten |
 //! | `/lab/faults` | POST | faults, in place of those before |
-//! | `/lab/settings` | POST | task time, requests per second, tasks that fail, quota of targets |
+//! | `/lab/settings` | POST | task time, requests per second, tasks that fail, quota of targets, life of temporary secrets |
 //! | `/lab/health` | POST | the health of a target |
 //! | `/lab/tke` | POST | lags and sync period; GET: what is not synced, and why |
 //! | `/lab/calls` | GET | the calls of the API so far; DELETE: they are forgotten |
@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::credentials::Secret;
+use super::credentials::{Secret, TEMPORARY_SECONDS_MAX};
 use super::error::ApiError;
 use super::faults::{FAULTS_MAX, Fault};
 use super::limiter::REQUESTS_PER_SECOND;
@@ -58,6 +58,8 @@ pub struct Settings {
     pub failing_tasks: u32,
     /// How many targets a load balancer may have.
     pub backends_max: usize,
+    /// The longest that a temporary secret is valid.
+    pub temporary_seconds: u32,
 }
 
 impl Default for Settings {
@@ -67,6 +69,7 @@ impl Default for Settings {
             requests_per_second: REQUESTS_PER_SECOND,
             failing_tasks: 0,
             backends_max: BACKENDS_MAX,
+            temporary_seconds: TEMPORARY_SECONDS_MAX,
         }
     }
 }
@@ -160,6 +163,7 @@ async fn set(Shared(service): Shared<Arc<Service>>, body: Bytes) -> Answer {
     world.state.task_time = settings.task_time;
     world.state.failing_tasks = settings.failing_tasks;
     world.state.backends_max = settings.backends_max;
+    world.credentials.temporary_seconds = settings.temporary_seconds;
     world.limiter.limit = settings.requests_per_second;
     done()
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::calls::Call;
-use super::credentials::{Caller, Secret, token_failure};
+use super::credentials::{Caller, TEMPORARY_SECONDS_MAX, token_failure};
 use super::error::ApiError;
 use super::faults::{CallFaults, Kind};
 use super::limiter::exceeded;
@@ -28,8 +28,7 @@ use super::write::Action;
 const CLB_VERSION: &str = "2018-03-17";
 const STS_VERSION: &str = "2018-08-13";
 const ASSUME_ROLE: &str = "AssumeRoleWithWebIdentity";
-/// How long a temporary secret may be valid, and how long it is where nothing is asked for.
-const ROLE_SECONDS_MAX: u32 = 43_200;
+/// How long a temporary secret is valid where nothing is asked for.
 const ROLE_SECONDS: u32 = 7_200;
 /// Regions that exist; load balancers may be in others as well.
 const REGIONS: [&str; 6] =
@@ -241,21 +240,17 @@ fn assume_role(world: &mut World, body: &[u8], now: Timestamp) -> Result<Value, 
         return Err(ApiError::new("InvalidParameter.RoleArn", "no role of that name"));
     }
     let seconds = request.duration_seconds.unwrap_or(ROLE_SECONDS);
-    if seconds == 0 || seconds > ROLE_SECONDS_MAX {
+    if seconds == 0 || seconds > TEMPORARY_SECONDS_MAX {
         return Err(ApiError::new("InvalidParameter.DurationSeconds", "out of range"));
     }
-    let end = now.saturating_add(SignedDuration::from_secs(seconds.into())).unwrap_or(now);
     let fresh = world.request_id(now).replace('-', "");
-    let (id, key, token) = (format!("AKID{fresh}"), format!("key{fresh}"), format!("token{fresh}"));
-    world.credentials.add(Secret {
-        token: Some(token.clone()),
-        expires: Some(end),
-        ..Secret::permanent(&id, &key)
-    });
+    let secret = world.credentials.mint(&fresh, seconds, now);
+    let end = secret.expires.unwrap_or(now);
     Ok(json!({
         "ExpiredTime": end.as_second(),
         "Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        "Credentials": {"Token": token, "TmpSecretId": id, "TmpSecretKey": key},
+        "Credentials":
+            {"Token": secret.token, "TmpSecretId": secret.id, "TmpSecretKey": secret.key},
     }))
 }
 

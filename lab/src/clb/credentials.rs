@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 
 /// The account of secrets that name none.
 const DEFAULT_ACCOUNT: &str = "100000000001";
+/// The longest that a temporary secret may be asked for.
+pub const TEMPORARY_SECONDS_MAX: u32 = 43_200;
 /// The most secrets that are known: a client that asks for temporary ones in a loop makes no more.
 const SECRETS_MAX: usize = 10_000;
 
@@ -85,9 +87,17 @@ impl Caller {
 }
 
 /// All secrets, by id.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Credentials {
+    /// The longest that a temporary secret is valid.
+    pub temporary_seconds: u32,
     secrets: BTreeMap<String, Secret>,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self { temporary_seconds: TEMPORARY_SECONDS_MAX, secrets: BTreeMap::new() }
+    }
 }
 
 impl Credentials {
@@ -97,6 +107,20 @@ impl Credentials {
         if self.secrets.len() > SECRETS_MAX {
             self.secrets.pop_first();
         }
+    }
+
+    /// Makes a temporary secret that is valid for `seconds`, or less where [`Self::temporary_seconds`]
+    /// says so. `fresh` is text that was never given before.
+    pub fn mint(&mut self, fresh: &str, seconds: u32, now: Timestamp) -> Secret {
+        let seconds = seconds.min(self.temporary_seconds);
+        let end = now.saturating_add(SignedDuration::from_secs(seconds.into())).unwrap_or(now);
+        let secret = Secret {
+            token: Some(format!("token{fresh}")),
+            expires: Some(end),
+            ..Secret::permanent(&format!("AKID{fresh}"), &format!("key{fresh}"))
+        };
+        self.add(secret.clone());
+        secret
     }
 
     /// Forgets all secrets.

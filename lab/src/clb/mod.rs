@@ -9,7 +9,8 @@
 //! * [`model`], [`state`], [`mod@write`], `read`: load balancers, their tasks, what changes them, what
 //!   is read of them. Pure.
 //! * [`signature`], [`credentials`], [`limiter`], [`faults`]: who may ask, how often, and what goes wrong.
-//! * `api`: `POST /` as the service answers it. [`admin`]: the paths under `/lab`.
+//! * `api`: `POST /` as the service answers it. [`metadata`]: a machine's role. [`admin`]: the paths
+//!   under `/lab`.
 //! * [`plane`]: HAProxy follows. [`tke`]: pods and Services become targets and weights.
 //! * [`server`]: the process. [`process`]: what starts it, and a client for its admin paths.
 //!
@@ -23,6 +24,7 @@ pub mod credentials;
 pub mod error;
 pub mod faults;
 pub mod limiter;
+pub mod metadata;
 pub mod model;
 pub mod plane;
 pub mod process;

@@ -61,6 +61,9 @@ pub(super) struct DescribeLoadBalancers {
     pub(super) vpc_id: Option<String>,
     pub(super) offset: Option<usize>,
     pub(super) limit: Option<usize>,
+    /// Whether targets are bound: taken, and not obeyed.
+    #[serde(rename = "WithRs")]
+    _with_rs: Option<u8>,
 }
 
 #[derive(Debug, Deserialize)]

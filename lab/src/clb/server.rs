@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::plane::Plane;
 use super::service::Service;
-use super::{admin, api, tke};
+use super::{admin, api, metadata, tke};
 
 /// The port in the lab's network.
 pub const PORT: u16 = 9445;
@@ -67,6 +67,7 @@ pub async fn on(listener: TcpListener, service: Arc<Service>, plane: Plane) -> R
     let router = Router::new()
         .route("/", post(api::answer))
         .merge(admin::routes())
+        .merge(metadata::routes())
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(Arc::clone(&service));
     let served = axum::serve(listener, router);

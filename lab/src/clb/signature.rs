@@ -67,7 +67,8 @@ pub fn verify(
             return Err(mismatch(&format!("{needed} is not signed")));
         }
     }
-    let (caller, key) = credentials.find(id, request.header("x-tc-token"), now)?;
+    let token = request.header("x-tc-token").filter(|token| !token.is_empty());
+    let (caller, key) = credentials.find(id, token, now)?;
     let canonical = canonical_request(request, signed_headers)
         .ok_or_else(|| mismatch("a signed header was not sent"))?;
     let to_sign = string_to_sign(seconds, date, service, &canonical);

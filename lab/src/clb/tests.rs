@@ -301,6 +301,29 @@ async fn a_web_identity_becomes_a_temporary_secret() {
 }
 
 #[tokio::test]
+async fn a_machine_with_a_role_has_a_temporary_secret() {
+    let bench = Bench::new().await;
+    bench.admin().set("settings", &json!({"temporarySeconds": 60})).await.unwrap();
+    let get = async |path: &str| {
+        let path = format!("/latest/meta-data/cam/security-credentials/{path}");
+        exchange(bench.address, "GET", &path, &[], b"").await.unwrap()
+    };
+    let role = get("").await;
+    assert_eq!(role.body, b"lameduck-lab");
+    let answer: Value = serde_json::from_slice(&get("lameduck-lab").await.body).unwrap();
+    assert_eq!(answer["Code"], "Success");
+    let text = |name: &str| answer[name].as_str().unwrap();
+    let end = answer["ExpiredTime"].as_i64().unwrap();
+    let find = |second: i64| {
+        let world = bench.service.lock();
+        let now = Timestamp::from_second(second).unwrap();
+        world.credentials.find(text("TmpSecretId"), Some(text("Token")), now).is_ok()
+    };
+    assert!(find(end - 60) && !find(end + 1), "valid for as long as was set");
+    assert_eq!(get("another").await.status, 404);
+}
+
+#[tokio::test]
 async fn each_fault_is_seen() {
     let bench = Bench::new().await;
     let body = json!({"LoadBalancerId": "lb-a"});
