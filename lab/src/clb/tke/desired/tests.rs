@@ -3,52 +3,41 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::super::sync::{is_bound, next_write};
-use super::{Desired, READINESS_GATE, desired, waits_for_gate};
+use super::{Desired, desired, waits_for_gate};
 use crate::clb::model::{LoadBalancer, Protocol};
 use crate::clb::write::{Action, BACKENDS_MAX, apply, check};
 
-fn service(change: &Value) -> Service {
-    let mut value = json!({
-        "metadata": {
-            "name": "web", "namespace": "shop",
-            "annotations": {
-                "service.cloud.tencent.com/direct-access": "true",
-                "service.kubernetes.io/loadbalance-id": "lb-a",
-            },
-        },
-        "spec": {
-            "type": "LoadBalancer", "selector": {"app": "web"},
-            "ports": [
-                {"name": "http", "port": 80, "targetPort": 8080},
-                {"name": "admin", "port": 443, "targetPort": "admin", "protocol": "TCP"},
-            ],
-        },
-    });
+/// Recorded from the lab: a Service of two ports, an Ingress of two paths, a pod of a StatefulSet that
+/// is ready, and the one before it while it waited for the gate.
+const SERVICE: &str = include_str!("recorded/service.json");
+const INGRESS: &str = include_str!("recorded/ingress.json");
+const POD: &str = include_str!("recorded/pod.json");
+const WAITING_POD: &str = include_str!("recorded/pod-waiting.json");
+
+fn changed<K: DeserializeOwned>(recorded: &str, change: &Value) -> K {
+    let mut value = serde_json::from_str(recorded).unwrap();
     json_patch::merge(&mut value, change);
     serde_json::from_value(value).unwrap()
 }
 
+fn service(change: &Value) -> Service {
+    changed(SERVICE, change)
+}
+
 fn pod(name: &str, last: u8, change: &Value) -> Pod {
-    let mut value = json!({
-        "metadata": {
-            "name": name, "namespace": "shop", "uid": "0123456789abcdef",
-            "labels": {"app": "web", "pod": name}, "annotations": {},
-            "ownerReferences":
-                [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "u"}],
-        },
-        "spec": {"containers": [
-            {"name": "web", "ports": [{"name": "admin", "containerPort": 9000}]},
-        ]},
-        "status": {
-            "podIP": format!("198.18.8.{last}"),
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    });
-    json_patch::merge(&mut value, change);
-    serde_json::from_value(value).unwrap()
+    let named = json!({"metadata": {"name": name, "labels": {"pod": name}},
+                       "status": {"podIP": format!("198.18.8.{last}")}});
+    let named: Value = changed(POD, &named);
+    changed(&named.to_string(), change)
+}
+
+fn waiting() -> Value {
+    let pod: Value = serde_json::from_str(WAITING_POD).unwrap();
+    json!({"status": {"conditions": pod["status"]["conditions"]}})
 }
 
 fn annotated(key: &str, value: &str) -> Value {
@@ -83,22 +72,15 @@ type Case = (&'static str, Value, &'static [(u8, u32)]);
 fn pods_have_the_weight_of_their_state() {
     let terminating = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
     let not_ready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
-    let gated = json!({
-        "spec": {"readinessGates": [{"conditionType": READINESS_GATE}]},
-        "status": {"conditions": [
-            {"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"},
-        ]},
-    });
-    let unready_containers = json!({"status": {"conditions": [
-        {"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"},
-    ]}});
+    let mut for_another = waiting();
+    for_another["spec"] = json!({"readinessGates": [{"conditionType": "other.example/gate"}]});
     let custom = |weight| annotated("service.cloud.tencent.com/custom-weight", weight);
     let cases: [Case; 10] = [
         ("ready", json!({}), &[(1, 10)]),
         ("terminating", terminating.clone(), &[(1, 0)]),
         ("not ready", not_ready, &[(1, 0)]),
-        ("waits for us", gated, &[(1, 10)]),
-        ("waits for another", unready_containers, &[(1, 0)]),
+        ("waits for us", waiting(), &[(1, 10)]),
+        ("waits for another", for_another, &[(1, 0)]),
         ("custom-weight", custom("50"), &[(1, 50)]),
         ("custom-weight 0", custom("0"), &[(1, 0)]),
         ("no address", json!({"status": {"podIP": null}}), &[]),
@@ -177,19 +159,7 @@ fn an_error_of_one_service_stops_that_one_alone() {
 
 #[test]
 fn an_ingress_is_rules_on_a_listener() {
-    let ingress: Ingress = serde_json::from_value(json!({
-        "metadata": {"name": "web", "namespace": "shop", "annotations": {
-            "kubernetes.io/ingress.qcloud-loadbalance-id": "lb-a",
-            "ingress.cloud.tencent.com/direct-access": "true",
-        }},
-        "spec": {"rules": [{"host": "shop.example", "http": {"paths": [
-            {"path": "/", "pathType": "Prefix",
-             "backend": {"service": {"name": "web", "port": {"number": 80}}}},
-            {"path": "/admin", "pathType": "Prefix",
-             "backend": {"service": {"name": "web", "port": {"name": "admin"}}}},
-        ]}}]},
-    }))
-    .unwrap();
+    let ingress: Ingress = changed(INGRESS, &json!({}));
     let inside = service(&json!({"spec": {"type": "ClusterIP"}}));
     let custom = annotated("ingress.cloud.tencent.com/custom-weight", "7");
     let found = desired(&[inside], &[ingress], &[pod("web-0", 1, &custom)]);
@@ -260,11 +230,7 @@ fn what_others_have_written_is_reverted() {
 
 #[test]
 fn a_gate_waits_until_the_pod_is_bound() {
-    let gated = json!({
-        "spec": {"readinessGates": [{"conditionType": READINESS_GATE}]},
-        "status": {"conditions": [{"type": "ContainersReady", "status": "True"}]},
-    });
-    let pods = [pod("web-0", 1, &gated)];
+    let pods = [pod("web-0", 1, &waiting())];
     assert!(waits_for_gate(&pods[0]));
     let wanted = desired(&[service(&json!({}))], &[], &pods).pools;
     let mut current = load_balancer();
@@ -277,8 +243,5 @@ fn a_gate_waits_until_the_pod_is_bound() {
     let second = next_write(&current, &wanted).unwrap();
     apply(&mut current, &second, Timestamp::UNIX_EPOCH);
     assert!(bound(&current));
-    let open = json!({"status": {"conditions": [{"type": READINESS_GATE, "status": "True"}]}});
-    let mut change = gated;
-    json_patch::merge(&mut change, &open);
-    assert!(!waits_for_gate(&pod("web-0", 1, &change)));
+    assert!(!waits_for_gate(&pod("web-0", 1, &json!({}))), "the recorded pod is bound");
 }
