@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
-use lameduck_lab::clb::process::{Admin, ClbStandIn};
+use lameduck_lab::clb::model::LoadBalancer;
+use lameduck_lab::clb::process::Admin;
 use lameduck_lab::cluster::Cluster;
-use lameduck_lab::lb::configuration::Sides;
-use lameduck_lab::lb::haproxy::{HaProxy, Side};
+use lameduck_lab::lb::haproxy::Side;
+use lameduck_lab::scenario::Stage;
 use lameduck_lab::suite::LAB_VARIABLE;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -182,29 +183,14 @@ async fn pods_become_targets_and_haproxy_follows() {
         return;
     }
     let cluster = Cluster::attach().await.unwrap().expect("the lab is up");
-    let balancer = HaProxy::start(
-        |arguments| {
-            let mut command = cluster.enter("haproxy", [""; 0]);
-            command.args(arguments);
-            command
-        },
-        &cluster.run_directory().join("clb-test"),
-        cluster.lb_address().into(),
-        Sides { layer_4: 1, layer_7: 1 },
-    )
-    .await
-    .unwrap();
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_lab"));
-    let stand_in = ClbStandIn::start(&cluster, program, balancer.socket()).await.unwrap();
+    let stage = Stage::open(&cluster).await.unwrap();
+    let stand_in = stage.start_clb().await.unwrap();
     let admin = stand_in.admin();
-    let sides = [balancer.side(0).unwrap(), balancer.side(1).unwrap()];
-    let rule = json!({"locationId": "loc-1", "domain": "shop.example", "url": "/", "side": 1});
-    let made = json!([
-        {"id": "lb-test", "listeners":
-            [{"id": "lbl-4", "protocol": "TCP", "port": 80, "side": 0}]},
-        {"id": "lb-seven", "listeners":
-            [{"id": "lbl-7", "protocol": "HTTP", "port": 80, "rules": [rule]}]},
-    ]);
+    let sides = [stage.side().unwrap(), stage.layer_7_side().unwrap()];
+    let made = [
+        LoadBalancer::new("lb-test").tcp(80, Some(sides[0].number())),
+        LoadBalancer::new("lb-seven").http(80, &[("shop.example", "/", Some(sides[1].number()))]),
+    ];
     admin.set("load-balancers", &made).await.unwrap();
     let tke = json!({"lagMillis": 500, "loadBalancers": {"lb-seven": 1500}, "syncMillis": 1000});
     admin.set("tke", &tke).await.unwrap();

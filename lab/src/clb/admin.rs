@@ -8,6 +8,7 @@
 //! | `/lab/faults` | POST | faults, in place of those before |
 //! | `/lab/settings` | POST | task time, requests per second, tasks that fail, quota of targets, life of temporary secrets |
 //! | `/lab/health` | POST | the health of a target |
+//! | `/lab/weights` | POST | weights that targets have at once |
 //! | `/lab/tke` | POST | lags and sync period; GET: what is not synced, and why |
 //! | `/lab/calls` | GET | the calls of the API so far; DELETE: they are forgotten |
 
@@ -86,6 +87,18 @@ pub struct TargetHealth {
     pub health: Health,
 }
 
+/// What `/lab/weights` takes a list of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TargetWeight {
+    /// On which load balancer.
+    pub load_balancer_id: String,
+    /// The target's address.
+    pub ip: IpAddr,
+    /// 0 to 100.
+    pub weight: u32,
+}
+
 pub(super) fn routes() -> Router<Arc<Service>> {
     Router::new()
         .route("/lab/load-balancers", post(make).get(load_balancers))
@@ -94,6 +107,7 @@ pub(super) fn routes() -> Router<Arc<Service>> {
         .route("/lab/faults", post(set_faults))
         .route("/lab/settings", post(set))
         .route("/lab/health", post(set_health))
+        .route("/lab/weights", post(set_weights))
         .route("/lab/tke", post(set_tke).get(tke_errors))
         .route("/lab/calls", axum::routing::get(calls).delete(forget_calls))
 }
@@ -172,6 +186,15 @@ async fn set_health(Shared(service): Shared<Arc<Service>>, body: Bytes) -> Answe
     let TargetHealth { load_balancer_id, ip, health } = read(&body)?;
     service.lock().state.set_health(&load_balancer_id, ip, health);
     service.touch(&load_balancer_id);
+    done()
+}
+
+async fn set_weights(Shared(service): Shared<Arc<Service>>, body: Bytes) -> Answer {
+    let all: Vec<TargetWeight> = read(&body)?;
+    for TargetWeight { load_balancer_id, ip, weight } in all {
+        service.lock().state.set_weight(&load_balancer_id, ip, weight, Timestamp::now());
+        service.touch(&load_balancer_id);
+    }
     done()
 }
 

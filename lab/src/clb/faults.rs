@@ -204,7 +204,7 @@ impl CallFaults {
                     let past = self.now.as_millisecond() - since.as_millisecond();
                     let period = i64::try_from(*period_millis).unwrap_or(i64::MAX).max(1);
                     if (past / period) % 2 == 1 {
-                        for target in targets(&mut seen).filter(|target| target.weight == 0) {
+                        for target in seen.targets_mut().filter(|target| target.weight == 0) {
                             target.weight = *weight;
                         }
                     }
@@ -237,13 +237,6 @@ impl CallFaults {
         }
         answer
     }
-}
-
-fn targets(seen: &mut LoadBalancer) -> impl Iterator<Item = &mut super::model::Target> {
-    seen.listeners.iter_mut().flat_map(|listener| {
-        let rules = listener.rules.iter_mut().flat_map(|rule| rule.targets.iter_mut());
-        listener.targets.iter_mut().chain(rules)
-    })
 }
 
 fn spoil(value: &mut Value, kind: &Kind) {

@@ -150,6 +150,56 @@ fn default_numeric_vpc() -> u32 {
 }
 
 impl LoadBalancer {
+    /// One without listeners.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            vip: default_vip(),
+            region: default_region(),
+            vpc_id: default_vpc(),
+            numeric_vpc_id: default_numeric_vpc(),
+            open: false,
+            protected: false,
+            listeners: Vec::new(),
+        }
+    }
+
+    /// The same with a TCP listener whose connections go through the data plane's `side`.
+    #[must_use]
+    pub fn tcp(mut self, port: u16, side: Option<u16>) -> Self {
+        let protocol = Protocol::Tcp;
+        let id = format!("lbl-{}-tcp-{port}", self.id);
+        let (targets, rules) = (Vec::new(), Vec::new());
+        self.listeners.push(Listener { id, protocol, port, side, targets, rules });
+        self
+    }
+
+    /// The same with an HTTP listener whose rules are these, each with its domain, path and side.
+    #[must_use]
+    pub fn http(mut self, port: u16, rules: &[(&str, &str, Option<u16>)]) -> Self {
+        let protocol = Protocol::Http;
+        let id = format!("lbl-{}-http-{port}", self.id);
+        let rules = rules.iter().enumerate().map(|(number, (domain, url, side))| Rule {
+            location_id: format!("loc-{}-{port}-{number}", self.id),
+            domain: (*domain).to_owned(),
+            url: (*url).to_owned(),
+            side: *side,
+            targets: Vec::new(),
+        });
+        let (targets, rules) = (Vec::new(), rules.collect());
+        self.listeners.push(Listener { id, protocol, port, side: None, targets, rules });
+        self
+    }
+
+    /// Every target of every listener and rule.
+    pub fn targets_mut(&mut self) -> impl Iterator<Item = &mut Target> {
+        self.listeners.iter_mut().flat_map(|listener| {
+            let rules = listener.rules.iter_mut().flat_map(|rule| rule.targets.iter_mut());
+            listener.targets.iter_mut().chain(rules)
+        })
+    }
+
     /// Every group of targets: listener, rule where there is one, side, targets.
     pub fn pools(
         &self,

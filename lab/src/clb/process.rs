@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::timeout;
 
+use super::calls::Call;
 use super::server::PORT;
 use crate::cluster::Cluster;
 
@@ -107,6 +108,14 @@ impl Admin {
     /// As [`Admin::set`].
     pub async fn delete(&self, path: &str) -> Result<()> {
         exchange(self.address, "DELETE", &format!("/lab/{path}"), &[], &[]).await?.ok().map(drop)
+    }
+
+    /// The calls of the API so far, in their order.
+    ///
+    /// # Errors
+    /// As [`Admin::set`].
+    pub async fn calls(&self) -> Result<Vec<Call>> {
+        self.get("calls").await
     }
 
     /// The weights of all rows of `pod_ip`, over all load balancers, listeners and rules, as they are.

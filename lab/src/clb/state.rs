@@ -143,11 +143,26 @@ impl State {
     /// Sets the health of every target at `ip`. A health check is no task.
     pub fn set_health(&mut self, id: &str, ip: IpAddr, health: Health) {
         let Some(found) = self.load_balancers.get_mut(id) else { return };
-        for listener in &mut found.listeners {
-            let rules = listener.rules.iter_mut().flat_map(|rule| rule.targets.iter_mut());
-            for target in listener.targets.iter_mut().chain(rules).filter(|one| one.ip == ip) {
-                target.health = health;
-            }
+        for target in found.targets_mut().filter(|target| target.ip == ip) {
+            target.health = health;
+        }
+    }
+
+    /// Sets the weight of every target at `ip` at once, as if somebody's task had just completed.
+    pub fn set_weight(&mut self, id: &str, ip: IpAddr, weight: u32, now: Timestamp) {
+        let Some(found) = self.load_balancers.get_mut(id) else { return };
+        for target in found.targets_mut().filter(|target| target.ip == ip) {
+            target.weight = weight;
+        }
+        let listeners = found.listeners.clone();
+        self.remember(id, listeners, now);
+    }
+
+    fn remember(&mut self, id: &str, listeners: Vec<Listener>, now: Timestamp) {
+        let history = self.history.entry(id.to_owned()).or_default();
+        history.push_back((now, listeners));
+        if history.len() > HISTORY_MAX {
+            history.pop_front();
         }
     }
 
@@ -260,11 +275,8 @@ impl State {
         found.outcome = Outcome::Done;
         let Some(load_balancer) = self.load_balancers.get_mut(&id) else { return };
         write::apply(load_balancer, &found.write, now);
-        let history = self.history.entry(id).or_default();
-        history.push_back((now, load_balancer.listeners.clone()));
-        if history.len() > HISTORY_MAX {
-            history.pop_front();
-        }
+        let listeners = load_balancer.listeners.clone();
+        self.remember(&id, listeners, now);
     }
 
     /// What became of the write `task`, and on which load balancer.

@@ -244,7 +244,7 @@ async fn writes_are_tasks() {
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
 
 #[tokio::test]
-async fn what_is_wrong_has_its_code_and_status_200() {
+async fn what_is_wrong_has_its_code_and_is_counted() {
     let bench = Bench::new().await;
     let cases: [Case; 9] = [
         ("DescribeTargets", &[], "none"),
@@ -269,10 +269,13 @@ async fn what_is_wrong_has_its_code_and_status_200() {
     for (body, code) in bodies {
         assert_eq!(bench.code("DescribeTargets", body.clone()).await, code, "{body}");
     }
-    let calls: Vec<Value> = bench.admin().get("calls").await.unwrap();
+    let calls = bench.admin().calls().await.unwrap();
     assert_eq!(calls.len(), 13);
-    assert_eq!(calls[0]["loadBalancerIds"], json!(["lb-a"]));
-    assert_eq!(calls[0]["code"], "");
+    let first = &calls[0];
+    assert_eq!((first.load_balancer_ids[0].as_str(), first.code.as_str()), ("lb-a", ""));
+    let weight = json!([{"loadBalancerId": "lb-a", "ip": "10.0.0.7", "weight": 3}]);
+    bench.admin().set("weights", &weight).await.unwrap();
+    assert_eq!(bench.admin().weights("10.0.0.7").await.unwrap(), [3, 3]);
 }
 
 #[tokio::test]
