@@ -225,6 +225,6 @@ async fn pods_become_targets_and_haproxy_follows() {
     let next = bench.ready("web-0").await;
     bench.wait_for("its successor", &next, Some(10)).await;
 
-    let mut delete = cluster.kubectl(["delete", "namespace", NAMESPACE, "--wait=false"]);
+    let mut delete = cluster.kubectl(["delete", "namespace", NAMESPACE, "--timeout=90s"]);
     assert!(delete.status().await.unwrap().success());
 }
