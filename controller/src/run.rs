@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::admin::Admin;
 use crate::args::Args;
 use crate::certificates;
+use crate::clb::{self, Reader};
 use crate::confirm::Confirm;
 use crate::default_policy;
 use crate::descriptors;
@@ -51,6 +52,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         hold_address,
         admin_address,
         accept_node_addresses,
+        clb,
         certificates,
         log: _,
     } = args;
@@ -66,6 +68,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let admin_listener = bind(admin_address)
         .await
         .with_context(|| format!("the address for metrics, {admin_address}, cannot be bound"))?;
+
+    let clb_client =
+        clb::client(&clb).context("the settings of Tencent's load balancers cannot work")?;
 
     let stop = CancellationToken::new();
     let stop_lease = CancellationToken::new();
@@ -116,6 +121,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         events.clone(),
         stop.clone(),
     ));
+    if let Some(api) = clb_client {
+        index.with(|index| index.read_clbs(clb.clb_vpc_id.is_some()));
+        let reader = Reader {
+            index: index.clone(),
+            api,
+            vpc_id: clb.clb_vpc_id,
+            leadership: leadership.clone(),
+            clock: Arc::new(jiff::Timestamp::now),
+        };
+        background.spawn(reader.run(stop.clone()));
+    }
     let engine = Engine {
         index: index.clone(),
         pods: pods.clone(),

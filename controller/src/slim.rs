@@ -60,6 +60,12 @@ pub struct Annotations {
     /// See [`lameduck_core::names::ANNOTATION_ORIGINAL_GRACE`].
     #[serde(rename = "lameduck.dev/original-termination-grace-period-seconds")]
     pub original_grace: Option<String>,
+    /// The CLB of a Service, written by TKE.
+    #[serde(rename = "service.kubernetes.io/loadbalance-id")]
+    pub load_balancer: Option<String>,
+    /// The CLB's backends are the pods themselves.
+    #[serde(rename = "service.cloud.tencent.com/direct-access")]
+    pub direct_access: Option<String>,
 }
 
 /// A Pod.

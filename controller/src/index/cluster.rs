@@ -6,7 +6,7 @@ use lameduck_core::names::POLICY_LABEL;
 use lameduck_core::policy::Policy;
 
 use super::endpoints::Slice;
-use super::{Index, Namespace, Node, Selector, remove_nested};
+use super::{Index, Namespace, Node, Selector, Service, remove_nested};
 use crate::slim;
 
 impl Index {
@@ -21,8 +21,15 @@ impl Index {
             let selector = &service.spec.selector;
             selector.iter().map(|(k, v)| (self.interner.get(k), self.interner.get(v))).collect()
         };
+        // In NodePort mode the backends are nodes, and say nothing about a pod.
+        let direct = service.metadata.annotations.direct_access.as_deref() == Some("true");
+        let load_balancer = service.metadata.annotations.load_balancer.as_deref();
+        let load_balancer = load_balancer
+            .filter(|id| direct && service.spec.type_ == "LoadBalancer" && !id.is_empty())
+            .map(|id| self.interner.get(id));
         self.touch_namespace(&namespace);
-        self.services.entry(namespace).or_default().insert(name, selector);
+        let service = Service { selector, load_balancer };
+        self.services.entry(namespace).or_default().insert(name, service);
     }
 
     /// Removes a Service.

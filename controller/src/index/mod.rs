@@ -1,6 +1,7 @@
 //! Everything that is known of the cluster, small and in one place: watches write, the drain engine and
 //! the hold endpoint read. Synchronous, without IO; whoever holds the lock does not wait.
 
+mod clb;
 mod cluster;
 mod endpoints;
 mod facts;
@@ -19,6 +20,7 @@ use lameduck_core::policy::Policy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use clb::ClbPod;
 pub use endpoints::FreshSlices;
 pub use health::{BROKEN_MAX, Health, Kind, SILENCE_MAX};
 pub use pod::{Pod, PodKey};
@@ -49,13 +51,21 @@ pub(crate) struct Node {
     under_pressure: bool,
 }
 
+/// What is kept of a Service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    selector: Selector,
+    /// Id of its CLB, where the backends of that are the pods themselves.
+    load_balancer: Option<Arc<str>>,
+}
+
 /// The index. See the module's head.
 #[derive(Debug, Default)]
 pub struct Index {
     interner: Interner,
     pods: HashMap<PodKey, Pod>,
     terminating: HashMap<Arc<str>, HashSet<PodKey>>,
-    services: HashMap<Arc<str>, HashMap<Arc<str>, Selector>>,
+    services: HashMap<Arc<str>, HashMap<Arc<str>, Service>>,
     slices: HashMap<Arc<str>, HashMap<Arc<str>, Slice>>,
     namespaces: HashMap<Arc<str>, Namespace>,
     nodes: HashMap<Arc<str>, Node>,
@@ -64,6 +74,9 @@ pub struct Index {
     dirty: HashSet<PodKey>,
     waiters: HashMap<PodKey, Weak<Notify>>,
     unlabelled: HashMap<PodKey, Unlabelled>,
+    clb: HashMap<PodKey, clb::Clb>,
+    /// Whether somebody reads load balancers, and whether addresses are looked up.
+    clb_reader: Option<bool>,
 }
 
 impl Index {

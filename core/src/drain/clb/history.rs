@@ -40,6 +40,20 @@ pub struct Gap {
     pub detail: Box<str>,
 }
 
+/// What one read of a load balancer says about one pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOf {
+    /// It was answered.
+    Rows {
+        /// The rows with the pod's address.
+        rows: Vec<Row>,
+        /// What could not be read.
+        gaps: Vec<Gap>,
+    },
+    /// It was not. Why.
+    Failed(Box<str>),
+}
+
 /// One row, as it is remembered: place, port.
 type Slot = (Place, u16);
 
@@ -85,6 +99,16 @@ pub(super) enum Says {
 }
 
 impl History {
+    /// Takes in one read. Returns whether it says anything else than the one before.
+    pub fn take(&mut self, at: Timestamp, read: ReadOf) -> bool {
+        let before = (self.last.as_ref().map(|last| last.rows.clone()), self.failure.clone());
+        match read {
+            ReadOf::Rows { rows, gaps } => self.read(at, rows, &gaps),
+            ReadOf::Failed(why) => self.failed(at, why),
+        }
+        before != (self.last.as_ref().map(|last| last.rows.clone()), self.failure.clone())
+    }
+
     /// A read that was answered.
     pub fn read(&mut self, at: Timestamp, mut rows: Vec<Row>, gaps: &[Gap]) {
         self.since.get_or_insert(at);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use history::{Gap, History, Place, Row};
+pub use history::{Gap, History, Place, ReadOf, Row};
 
 use super::facts::later;
 use history::Says;
