@@ -43,8 +43,8 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     }
     let now = Instant::now();
     let unready: Vec<String> = admin.index.with(|index| {
-        Kind::ALL
-            .into_iter()
+        index
+            .kinds()
             .filter(|kind| *kind == Kind::Pods || !index.health(*kind).is_synced())
             .filter_map(|kind| Some((kind, index.health(kind).unready(now)?)))
             .map(|(kind, why)| format!("the watch of {} {why}\n", kind.as_str()))

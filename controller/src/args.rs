@@ -6,6 +6,27 @@ use clap::Parser;
 use lameduck_certs::CertificateArgs;
 use lameduck_core::names::SYSTEM_NAMESPACE;
 
+/// Access to Tencent's load balancers, CLB. Without a region they are not read.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Tencent CLB")]
+pub struct ClbArgs {
+    /// The region of the load balancers, for example `ap-guangzhou`.
+    #[arg(long, env = "LAMEDUCK_CLB_REGION")]
+    pub clb_region: Option<String>,
+    /// The cluster's VPC, `vpc-…`: with it, load balancers that no Service names are found too.
+    #[arg(long, env = "LAMEDUCK_CLB_VPC_ID", requires = "clb_region")]
+    pub clb_vpc_id: Option<String>,
+    /// The API. In a VPC: `https://clb.internal.tencentcloudapi.com`.
+    #[arg(long, env = "LAMEDUCK_CLB_ENDPOINT", default_value = "https://clb.tencentcloudapi.com")]
+    pub clb_endpoint: String,
+    /// The host that requests are signed for, where it is not the endpoint's own.
+    #[arg(long, env = "LAMEDUCK_CLB_HOST")]
+    pub clb_host: Option<String>,
+    /// Folder of a mounted Secret with the files `secretId`, `secretKey` and, for temporary keys, `token`.
+    #[arg(long, env = "LAMEDUCK_CLB_CREDENTIALS")]
+    pub clb_credentials: Option<std::path::PathBuf>,
+}
+
 /// Drains pods that end, answers their holds, and keeps the webhook's certificates.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "lameduck-controller", version)]
@@ -29,6 +50,9 @@ pub struct Args {
     /// their nodes on the way to a Service.
     #[arg(long, env = "LAMEDUCK_ACCEPT_NODE_ADDRESSES")]
     pub accept_node_addresses: bool,
+    /// Tencent's load balancers.
+    #[command(flatten)]
+    pub clb: ClbArgs,
     /// The webhook's certificates.
     #[command(flatten)]
     pub certificates: CertificateArgs,

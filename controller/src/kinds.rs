@@ -6,7 +6,7 @@ use lameduck_core::policy::Policy;
 use tracing::warn;
 
 use crate::index::{Index, Kind};
-use crate::slim::{EndpointSlice, Meta, Namespace, Node, Pod, Service, TerminationPolicy};
+use crate::slim::{EndpointSlice, Ingress, Meta, Namespace, Node, Pod, Service, TerminationPolicy};
 use crate::watch::Watched;
 
 impl Watched for Pod {
@@ -54,6 +54,21 @@ impl Watched for EndpointSlice {
     }
     fn delete(self, index: &mut Index) {
         index.delete_slice(&self.metadata.namespace, &self.metadata.name);
+    }
+}
+
+impl Watched for Ingress {
+    const KIND: Kind = Kind::Ingresses;
+    const PATH: &'static str = "/apis/networking.k8s.io/v1/ingresses";
+
+    fn meta(&self) -> &Meta {
+        &self.metadata
+    }
+    fn apply(self, index: &mut Index) {
+        index.apply_ingress(&self);
+    }
+    fn delete(self, index: &mut Index) {
+        index.delete_ingress(&self.metadata.namespace, &self.metadata.name);
     }
 }
 

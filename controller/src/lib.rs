@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod args;
 pub mod certificates;
+pub mod clb;
 pub mod confirm;
 pub mod default_policy;
 pub mod descriptors;

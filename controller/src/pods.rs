@@ -12,7 +12,7 @@ use kube::{Client, Error};
 use lameduck_core::drain::Condition;
 use lameduck_core::names::FINALIZER;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::index::PodKey;
@@ -163,7 +163,25 @@ impl Pods {
         value: &str,
     ) -> Result<(), CallError> {
         let labels = BTreeMap::from([(label, value)]);
-        let patch = Patch::Merge(json!({ "metadata": { "uid": uid, "labels": labels } }));
+        self.write_metadata(key, json!({ "uid": uid, "labels": labels })).await
+    }
+
+    /// Writes annotations.
+    ///
+    /// # Errors
+    /// 404 where the pod is gone, 422 where it is another one.
+    pub async fn write_annotations(
+        &self,
+        key: &PodKey,
+        uid: &str,
+        annotations: &[(&str, &str)],
+    ) -> Result<(), CallError> {
+        let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+        self.write_metadata(key, json!({ "uid": uid, "annotations": annotations })).await
+    }
+
+    async fn write_metadata(&self, key: &PodKey, metadata: Value) -> Result<(), CallError> {
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
         let request = path(&key.namespace, "pods").patch(&key.name, &params(), &patch)?;
         self.call::<slim::Pod>(request).await.map(drop)
     }

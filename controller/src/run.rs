@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::future::OptionFuture;
 use kube::{Client, Config};
 use lameduck_certs::Keeper;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,13 +16,14 @@ use tracing::{info, warn};
 use crate::admin::Admin;
 use crate::args::Args;
 use crate::certificates;
+use crate::clb::{self, Reader};
 use crate::confirm::Confirm;
 use crate::default_policy;
 use crate::descriptors;
 use crate::engine::Engine;
 use crate::events;
 use crate::hold::Holds;
-use crate::index::SharedIndex;
+use crate::index::{Kind, SharedIndex};
 use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::namespaces;
@@ -51,6 +53,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         hold_address,
         admin_address,
         accept_node_addresses,
+        clb,
         certificates,
         log: _,
     } = args;
@@ -67,6 +70,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("the address for metrics, {admin_address}, cannot be bound"))?;
 
+    let clb_client =
+        clb::client(&clb).context("the settings of Tencent's load balancers cannot work")?;
+
     let stop = CancellationToken::new();
     let stop_lease = CancellationToken::new();
     let stop_events = CancellationToken::new();
@@ -81,6 +87,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     info!(identity, %hold_address, %admin_address, open_files, hold_connections, "Starting.");
 
     let background = TaskTracker::new();
+    if clb_client.is_some() {
+        // First: what is watched follows from it.
+        index.with(|index| index.read_clbs(clb.clb_vpc_id.is_some()));
+    }
     background.spawn(watch_all(&client, &index, &metrics, &stop));
     let keeper = Keeper::new(client.clone(), certificates.settings(&namespace))
         .context("the settings of the webhook's certificates cannot work")?;
@@ -116,6 +126,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         events.clone(),
         stop.clone(),
     ));
+    if let Some(api) = clb_client {
+        let reader = Reader {
+            index: index.clone(),
+            api,
+            vpc_id: clb.clb_vpc_id,
+            leadership: leadership.clone(),
+            clock: Arc::new(jiff::Timestamp::now),
+        };
+        background.spawn(reader.run(stop.clone()));
+    }
     let engine = Engine {
         index: index.clone(),
         pods: pods.clone(),
@@ -189,8 +209,11 @@ fn watch_all(
     let namespaces = one::<slim::Namespace>(client, index, metrics, stop);
     let nodes = one::<slim::Node>(client, index, metrics, stop);
     let policies = one::<slim::TerminationPolicy>(client, index, metrics, stop);
+    let reads_clbs = index.with(|index| index.kinds().any(|kind| kind == Kind::Ingresses));
+    let ingresses = reads_clbs.then(|| one::<slim::Ingress>(client, index, metrics, stop));
+    let ingresses = OptionFuture::from(ingresses);
     async move {
-        tokio::join!(pods, services, slices, namespaces, nodes, policies);
+        tokio::join!(pods, services, slices, namespaces, nodes, policies, ingresses);
     }
 }
 

@@ -69,6 +69,18 @@ pub struct Annotations {
     /// See [`lameduck_core::names::ANNOTATION_ORIGINAL_GRACE`].
     #[serde(rename = "lameduck.dev/original-termination-grace-period-seconds")]
     pub original_grace: Option<String>,
+    /// The CLB of a Service, written by TKE.
+    #[serde(rename = "service.kubernetes.io/loadbalance-id")]
+    pub load_balancer: Option<String>,
+    /// The CLB's backends are the pods themselves.
+    #[serde(rename = "service.cloud.tencent.com/direct-access")]
+    pub direct_access: Option<String>,
+    /// The CLB of an Ingress, written by TKE.
+    #[serde(rename = "kubernetes.io/ingress.qcloud-loadbalance-id")]
+    pub ingress_load_balancer: Option<String>,
+    /// The same as `direct_access`, for an Ingress.
+    #[serde(rename = "ingress.cloud.tencent.com/direct-access")]
+    pub ingress_direct_access: Option<String>,
 }
 
 /// A Pod.
@@ -229,6 +241,76 @@ pub struct ServiceSpec {
     /// ClusterIP, NodePort, LoadBalancer, ExternalName.
     #[serde(rename = "type")]
     pub type_: String,
+}
+
+/// An Ingress.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ingress {
+    /// Metadata.
+    pub metadata: Meta,
+    /// Spec.
+    pub spec: IngressSpec,
+}
+
+/// `spec` of an Ingress.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IngressSpec {
+    /// What no rule matches.
+    pub default_backend: Option<IngressBackend>,
+    /// Rules.
+    pub rules: Vec<IngressRule>,
+}
+
+/// A rule of an Ingress.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressRule {
+    /// Its paths.
+    pub http: Option<IngressPaths>,
+}
+
+/// The paths of a rule.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressPaths {
+    /// Each with its backend.
+    pub paths: Vec<IngressPath>,
+}
+
+/// A path.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressPath {
+    /// Where it leads.
+    pub backend: IngressBackend,
+}
+
+/// Where an Ingress leads.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct IngressBackend {
+    /// The Service; None where it is another kind of object.
+    pub service: Option<Named>,
+}
+
+/// A name in the same namespace.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Named {
+    /// Name.
+    pub name: String,
+}
+
+impl IngressSpec {
+    /// Names of the Services that it leads to.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let paths =
+            self.rules.iter().filter_map(|rule| rule.http.as_ref()).flat_map(|http| &http.paths);
+        let backends = paths.map(|path| &path.backend).chain(&self.default_backend);
+        backends.filter_map(|backend| Some(backend.service.as_ref()?.name.as_str()))
+    }
 }
 
 /// An EndpointSlice.

@@ -40,3 +40,9 @@ pub const HOLD_MOUNT_PATH: &str = "/lameduck";
 pub const HOLD_BINARY_PATH: &str = "/lameduck/hold";
 /// Host and port under which a hold finds any controller replica.
 pub const HOLD_SERVICE: &str = "lameduck-hold.lameduck-system:8080";
+
+/// Annotation on a pod: its weight at CLBs of Services, 0 to 100. TKE's service-controller obeys it from
+/// v2.4.0 on (document 457/128647).
+pub const CUSTOM_WEIGHT_SERVICE: &str = "service.cloud.tencent.com/custom-weight";
+/// The same at CLBs of Ingresses, from v2.6.0 of the ingress-controller on.
+pub const CUSTOM_WEIGHT_INGRESS: &str = "ingress.cloud.tencent.com/custom-weight";

@@ -116,6 +116,19 @@ pub enum FinalizerMode {
     Never,
 }
 
+/// Who says that traffic is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Provider {
+    /// The best proof that is at hand for the pod: Tencent's CLB where it is read, and the EndpointSlices.
+    #[default]
+    Auto,
+    /// The CLBs that carry the pod, and its EndpointSlices. Without access to the CLBs traffic is never
+    /// proven off.
+    TencentCLB,
+    /// The pod's EndpointSlices, and then `settleSeconds`.
+    EndpointSlice,
+}
+
 /// How it is proven that a pod gets no new traffic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -128,6 +141,15 @@ pub enum FinalizerMode {
     }
 ]))]
 pub struct TrafficOff {
+    /// Who says so.
+    pub provider: Provider,
+    /// Reads of a load balancer, at least a second apart, that must agree.
+    #[schemars(range(min = 2, max = 10))]
+    pub confirm_reads: u32,
+    /// Where a load balancer still has a weight for the pod so many seconds after its deletion, TKE is
+    /// reminded by an annotation on the pod.
+    #[schemars(range(min = 1, max = 3600))]
+    pub nudge_seconds: u32,
     /// Seconds to wait after every endpoint of the pod went not-ready: kube-proxy, DNS and load
     /// balancers follow the API with a lag that nobody reports.
     #[schemars(range(min = 0, max = 3600))]
@@ -139,7 +161,13 @@ pub struct TrafficOff {
 
 impl Default for TrafficOff {
     fn default() -> Self {
-        Self { settle_seconds: 3, give_up_seconds: 900 }
+        Self {
+            provider: Provider::default(),
+            confirm_reads: 2,
+            nudge_seconds: 15,
+            settle_seconds: 3,
+            give_up_seconds: 900,
+        }
     }
 }
 

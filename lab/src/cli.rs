@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench;
+use crate::clb;
 use crate::cluster::run_directory::RunDirectory;
 use crate::cluster::{Cluster, Options, supervisor};
 use crate::images;
@@ -93,6 +94,9 @@ enum Command {
         #[arg(long)]
         address: std::net::Ipv4Addr,
     },
+    /// The CLB API and TKE's controllers
+    #[command(hide = true)]
+    ClbStandIn(clb::server::Arguments),
     /// The cluster's first process
     #[command(hide = true)]
     Supervise(supervisor::Arguments),
@@ -195,6 +199,10 @@ async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::RecordServer { address } => {
             crate::record::serve(address).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::ClbStandIn(arguments) => {
+            clb::server::serve(arguments).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Supervise(_) => anyhow::bail!("`supervise` runs without a runtime around it"),

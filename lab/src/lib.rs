@@ -5,6 +5,7 @@
 //! * [`images`]: container images, made without a container engine.
 //! * [`cluster`]: the cluster itself, in namespaces of its own.
 //! * [`cli`]: the `cargo lab` command line.
+//! * [`clb`]: the stand-ins for Tencent's load balancer API and for TKE's controllers.
 //! * [`lb`]: the load balancer, and the stand-in for what keeps it equal to a Service's pods.
 //! * [`load`]: clients that count what they lose.
 //! * [`scenario`]: pods end, without and with Lameduck, and what was lost on each side.
@@ -16,6 +17,7 @@
 
 pub mod assets;
 pub mod bench;
+pub mod clb;
 pub mod cli;
 pub mod cluster;
 pub mod images;

@@ -192,13 +192,13 @@ fn next_write(pod: &Pod, decision: Decision) -> Option<Write> {
         && !gave_up
     {
         let turns_off = matches!(decision.traffic, Traffic::Off { recorded: false, .. });
-        return Some(Write::Condition { condition, event: decision.condition_event, turns_off });
+        return Some(Write::Condition { condition, events: decision.condition_events, turns_off });
     }
     match (decision.finalizer, pod.finalizer_at) {
         (Finalizer::Remove(reason), Some(at)) => {
             Some(Write::Finalizer { at, reason, event: decision.finalizer_event })
         }
-        _ => None,
+        _ => decision.nudge.map(Write::Nudge),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The two writes of a drain: the condition that lets a hold go on, and the finalizer's end.
+//! The writes of a drain: the condition that lets a hold go on, the finalizer's end, and a reminder of TKE.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use governor::DefaultDirectRateLimiter;
 use jiff::Timestamp;
 use lameduck_core::drain::{Condition, EventText, RemoveReason};
-use lameduck_core::names::CONDITION_TRAFFIC_OFF;
+use lameduck_core::names::{CONDITION_TRAFFIC_OFF, CUSTOM_WEIGHT_INGRESS, CUSTOM_WEIGHT_SERVICE};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -28,9 +28,11 @@ pub(super) struct Job {
 /// One write.
 pub(super) enum Write {
     /// The `TrafficOff` condition.
-    Condition { condition: Condition, event: Option<EventText>, turns_off: bool },
+    Condition { condition: Condition, events: Vec<EventText>, turns_off: bool },
     /// The finalizer's end.
     Finalizer { at: usize, reason: RemoveReason, event: Option<EventText> },
+    /// The annotations that remind TKE of the pod's weight.
+    Nudge(EventText),
 }
 
 impl Engine {
@@ -45,15 +47,18 @@ impl Engine {
         let call = match &job.write {
             Write::Condition { .. } => "traffic_off_condition",
             Write::Finalizer { .. } => "finalizer",
+            Write::Nudge(_) => "custom_weight",
         };
         let Job { key, pod, known_services, write } = job;
         let result = match write {
-            Write::Condition { condition, event, turns_off } => {
-                self.write_condition(&key, &pod, &known_services, condition, event, turns_off).await
+            Write::Condition { condition, events, turns_off } => {
+                self.write_condition(&key, &pod, &known_services, condition, events, turns_off)
+                    .await
             }
             Write::Finalizer { at, reason, event } => {
                 self.remove_finalizer(&key, &pod, at, reason, event).await
             }
+            Write::Nudge(event) => self.nudge(&key, &pod, event).await,
         };
         let label = result.as_ref().map_or_else(CallError::label, |()| "ok");
         self.metrics.call(call, label, began.elapsed());
@@ -88,7 +93,7 @@ impl Engine {
         pod: &Pod,
         known_services: &[Arc<str>],
         condition: Condition,
-        event: Option<EventText>,
+        events: Vec<EventText>,
         turns_off: bool,
     ) -> Result<(), CallError> {
         if turns_off {
@@ -128,8 +133,28 @@ impl Engine {
         if turns_off && let Some(deletion) = &pod.deletion {
             self.metrics.drain_phase(Phase::Traffic, self.since(deletion.requested_at));
         }
-        if let Some(event) = event {
+        for event in events {
             self.events.send(key, &pod.uid, event);
+        }
+        Ok(())
+    }
+
+    /// Tried once: nothing waits for it, and its failure must not hold up the next look.
+    async fn nudge(&self, key: &PodKey, pod: &Pod, event: EventText) -> Result<(), CallError> {
+        if !self.leadership.is_held() {
+            return Err(CallError::NotLeading);
+        }
+        self.index.with(|index| index.clb_nudged(key));
+        let weights = [(CUSTOM_WEIGHT_SERVICE, "0"), (CUSTOM_WEIGHT_INGRESS, "0")];
+        match self.pods.write_annotations(key, &pod.uid, &weights).await {
+            Ok(()) => self.events.send(key, &pod.uid, event),
+            Err(error) => warn!(
+                namespace = &*key.namespace,
+                pod = &*key.name,
+                uid = &*pod.uid,
+                error = %chain(&error),
+                "TKE could not be reminded of a pod's weight."
+            ),
         }
         Ok(())
     }

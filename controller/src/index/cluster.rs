@@ -1,4 +1,4 @@
-//! What the index knows besides pods: Services, EndpointSlices, namespaces, nodes, policies.
+//! What the index knows besides pods: Services, Ingresses, EndpointSlices, namespaces, nodes, policies.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use lameduck_core::names::POLICY_LABEL;
 use lameduck_core::policy::Policy;
 
 use super::endpoints::Slice;
-use super::{Index, Namespace, Node, Selector, remove_nested};
-use crate::slim;
+use super::{Carrier, Index, Ingress, Namespace, Node, Selector, Service, remove_nested};
+use crate::slim::{self, Meta};
 
 impl Index {
     /// Adds or changes a Service.
@@ -21,14 +21,44 @@ impl Index {
             let selector = &service.spec.selector;
             selector.iter().map(|(k, v)| (self.interner.get(k), self.interner.get(v))).collect()
         };
+        let known = &service.metadata.annotations;
+        let load_balancer = known.load_balancer.as_ref();
+        let load_balancer = load_balancer.filter(|_| service.spec.type_ == "LoadBalancer");
+        let load_balancer = self.carrier(load_balancer, known.direct_access.as_ref());
         self.touch_namespace(&namespace);
-        self.services.entry(namespace).or_default().insert(name, selector);
+        let service = Service { selector, load_balancer };
+        self.services.entry(namespace).or_default().insert(name, service);
     }
 
     /// Removes a Service.
     pub fn delete_service(&mut self, namespace: &str, name: &str) {
         remove_nested(&mut self.services, namespace, name);
         self.touch_namespace(namespace);
+    }
+
+    /// Adds or changes an Ingress. Those without a CLB are not kept.
+    pub fn apply_ingress(&mut self, ingress: &slim::Ingress) {
+        let Meta { namespace, name, annotations: known, .. } = &ingress.metadata;
+        self.delete_ingress(namespace, name);
+        let carrier = self
+            .carrier(known.ingress_load_balancer.as_ref(), known.ingress_direct_access.as_ref());
+        let Some(load_balancer) = carrier else { return };
+        let services = ingress.spec.services().map(|name| self.interner.get(name)).collect();
+        let (namespace, name) = (self.interner.get(namespace), self.interner.get(name));
+        let ingress = Ingress { services, load_balancer };
+        self.ingresses.entry(namespace).or_default().insert(name, ingress);
+    }
+
+    /// Removes an Ingress.
+    pub fn delete_ingress(&mut self, namespace: &str, name: &str) {
+        remove_nested(&mut self.ingresses, namespace, name);
+        self.touch_namespace(namespace);
+    }
+
+    fn carrier(&mut self, id: Option<&String>, direct_access: Option<&String>) -> Option<Carrier> {
+        let id = id.filter(|id| !id.is_empty())?;
+        let direct = direct_access.is_some_and(|value| value == "true");
+        Some(Carrier { id: self.interner.get(id), direct })
     }
 
     /// Adds or changes an EndpointSlice.

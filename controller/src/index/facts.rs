@@ -68,19 +68,19 @@ impl Index {
             .get(&key.namespace)
             .into_iter()
             .flatten()
-            .filter(|(_, selector)| pod.matches(selector))
-            .map(|(name, selector)| {
+            .filter(|(_, service)| pod.matches(&service.selector))
+            .map(|(name, service)| {
                 let name: Arc<str> = format!("{}/{name}", key.namespace).into();
                 let serves = |entry: &Endpoint| entry.service == name && entry.serving;
                 let others = if entries.iter().any(serves) {
-                    self.others(key, pod, &name, selector)
+                    self.others(key, pod, &name, &service.selector)
                 } else {
                     Others::Absent
                 };
                 SelectingService { name, others }
             })
             .collect();
-        EndpointFacts { services, entries, stale }
+        EndpointFacts { services, entries, stale, clb: self.clb_facts(key, pod, now) }
     }
 
     /// What a Service has besides a pod that serves. A pod that starts stands in no EndpointSlice before it

@@ -19,17 +19,20 @@ pub enum Kind {
     Nodes,
     /// TerminationPolicies.
     TerminationPolicies,
+    /// Ingresses; only where load balancers are read.
+    Ingresses,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Pods,
         Self::Services,
         Self::EndpointSlices,
         Self::Namespaces,
         Self::Nodes,
         Self::TerminationPolicies,
+        Self::Ingresses,
     ];
 
     /// The resource's plural name.
@@ -42,6 +45,7 @@ impl Kind {
             Self::Namespaces => "namespaces",
             Self::Nodes => "nodes",
             Self::TerminationPolicies => "terminationpolicies",
+            Self::Ingresses => "ingresses",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Everything that is known of the cluster, small and in one place: watches write, the drain engine and
 //! the hold endpoint read. Synchronous, without IO; whoever holds the lock does not wait.
 
+mod clb;
 mod cluster;
 mod endpoints;
 mod facts;
@@ -19,6 +20,7 @@ use lameduck_core::policy::Policy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use clb::ClbPod;
 pub use endpoints::FreshSlices;
 pub use health::{BROKEN_MAX, Health, Kind, SILENCE_MAX};
 pub use pod::{Pod, PodKey};
@@ -49,13 +51,38 @@ pub(crate) struct Node {
     under_pressure: bool,
 }
 
+/// What is kept of a Service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    selector: Selector,
+    load_balancer: Option<Carrier>,
+}
+
+/// What is kept of an Ingress with a CLB.
+#[derive(Clone, Debug)]
+pub(crate) struct Ingress {
+    /// Names of the Services that it leads to.
+    services: Box<[Arc<str>]>,
+    load_balancer: Carrier,
+}
+
+/// The CLB of a Service or an Ingress.
+#[derive(Clone, Debug)]
+struct Carrier {
+    /// `lb-…`.
+    id: Arc<str>,
+    /// Its backends are the pods themselves. In the other mode they are nodes, and say nothing about a pod.
+    direct: bool,
+}
+
 /// The index. See the module's head.
 #[derive(Debug, Default)]
 pub struct Index {
     interner: Interner,
     pods: HashMap<PodKey, Pod>,
     terminating: HashMap<Arc<str>, HashSet<PodKey>>,
-    services: HashMap<Arc<str>, HashMap<Arc<str>, Selector>>,
+    services: HashMap<Arc<str>, HashMap<Arc<str>, Service>>,
+    ingresses: HashMap<Arc<str>, HashMap<Arc<str>, Ingress>>,
     slices: HashMap<Arc<str>, HashMap<Arc<str>, Slice>>,
     namespaces: HashMap<Arc<str>, Namespace>,
     nodes: HashMap<Arc<str>, Node>,
@@ -64,6 +91,9 @@ pub struct Index {
     dirty: HashSet<PodKey>,
     waiters: HashMap<PodKey, Weak<Notify>>,
     unlabelled: HashMap<PodKey, Unlabelled>,
+    clb: HashMap<PodKey, clb::Clb>,
+    /// Whether somebody reads load balancers, and whether addresses are looked up.
+    clb_reader: Option<bool>,
 }
 
 impl Index {
@@ -91,6 +121,7 @@ impl Index {
             }
             Kind::Services => retain_nested(&mut self.services, is_listed),
             Kind::EndpointSlices => retain_nested(&mut self.slices, is_listed),
+            Kind::Ingresses => retain_nested(&mut self.ingresses, is_listed),
             Kind::Namespaces => self.namespaces.retain(|name, _| is_listed("", name)),
             Kind::Nodes => self.nodes.retain(|name, _| is_listed("", name)),
             Kind::TerminationPolicies => self.policies.retain(|name, _| is_listed("", name)),
@@ -113,7 +144,13 @@ impl Index {
     /// Whether every watch has been read completely once.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        Kind::ALL.iter().all(|kind| self.health(*kind).is_synced())
+        self.kinds().all(|kind| self.health(kind).is_synced())
+    }
+
+    /// The kinds that are watched.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
+        let reads_clbs = self.clb_reader.is_some();
+        Kind::ALL.into_iter().filter(move |kind| *kind != Kind::Ingresses || reads_clbs)
     }
 
     /// The list of a kind is complete.

@@ -129,6 +129,7 @@ impl Index {
     /// Removes a pod.
     pub fn delete_pod(&mut self, key: &PodKey) {
         self.pods.remove(key);
+        self.clb.remove(key);
         self.forget_terminating(key);
         self.wake_holds(key);
         self.waiters.remove(key);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::clb::ClbFacts;
 use crate::policy::Policy;
 
 /// The deletion of a pod, as the *first* request for it said.
@@ -196,6 +197,9 @@ pub struct EndpointFacts {
     pub entries: Vec<Endpoint>,
     /// Why the two lists cannot be relied on; None where both watches are fresh.
     pub stale: Option<Stale>,
+    /// Tencent's load balancers in front of the pod; None where they are not read, because the policy does
+    /// not want it or nobody gave access.
+    pub clb: Option<ClbFacts>,
 }
 
 /// Why what is known cannot be relied on.

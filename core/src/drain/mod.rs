@@ -5,6 +5,7 @@
 //!                                                         |-- condition TrafficOff   (leader writes it)
 //!                                                         |-- finalizer: keep or remove, and why
 //!                                                         |-- events
+//!                                                         |-- reminder of TKE
 //!                                                         `-- when to look again
 //! PodFacts + now                             -> answer  -> what a hold in that pod hears (every replica)
 //! Report of a hold                           -> drained -> condition Drained, event
@@ -14,6 +15,7 @@
 //! one that reads the pod and goes on. What is unknown is never taken for *off*.
 
 mod answer;
+pub mod clb;
 mod facts;
 mod finalizer;
 mod reason;
@@ -45,8 +47,10 @@ pub struct Decision {
     pub condition: Option<Condition>,
     /// Whether the object may go.
     pub finalizer: Finalizer,
-    /// The event that follows once the condition has been written.
-    pub condition_event: Option<EventText>,
+    /// The events that follow once the condition has been written.
+    pub condition_events: Vec<EventText>,
+    /// Remind TKE of the pod's weight, by annotations on the pod; the event that follows.
+    pub nudge: Option<EventText>,
     /// The event that follows once the finalizer has been taken off.
     pub finalizer_event: Option<EventText>,
     /// When time alone can change this decision. None: only a change of the facts can.
@@ -64,19 +68,29 @@ pub fn decide(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Deci
             traffic,
             condition: None,
             finalizer: Finalizer::Keep(KeepReason::NotTerminating),
-            condition_event: None,
+            condition_events: Vec::new(),
+            nudge: None,
             finalizer_event: None,
             next_check: None,
         };
     };
     let finalizer = finalizer::decide(pod, deletion, &traffic, now);
     let condition = traffic.condition(pod, now);
-    let condition_event = condition.as_ref().map(|condition| traffic.event(condition));
+    let events = condition.as_ref().map(|condition| traffic.events(pod, condition));
+    let nudge = traffic::nudge(pod, endpoints, &traffic, now);
     let finalizer_event = finalizer.event(pod, &traffic);
     let next_check = [traffic.due(pod), finalizer::due(pod, deletion, &finalizer)]
         .into_iter()
         .flatten()
         .filter(|due| *due > now)
         .min();
-    Decision { traffic, condition, finalizer, condition_event, finalizer_event, next_check }
+    Decision {
+        traffic,
+        condition,
+        finalizer,
+        condition_events: events.unwrap_or_default(),
+        nudge,
+        finalizer_event,
+        next_check,
+    }
 }

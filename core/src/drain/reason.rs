@@ -20,6 +20,12 @@ pub enum EventReason {
     TrafficOff,
     /// It cannot be said whether traffic is off.
     TrafficUnknown,
+    /// TKE was reminded of the pod's weight.
+    WeightNudged,
+    /// The pod was the last backend of a load balancer with a weight.
+    LastBackend,
+    /// A Service or Ingress names a CLB that does not exist.
+    ClbNotFound,
     /// The finalizer was taken off: the pod has ended and traffic is off.
     Released,
     /// The finalizer was taken off though traffic was not proven off.
@@ -49,6 +55,9 @@ impl EventReason {
             Self::TrafficSettling => "TrafficSettling",
             Self::TrafficOff => "TrafficOff",
             Self::TrafficUnknown => "TrafficUnknown",
+            Self::WeightNudged => "WeightNudged",
+            Self::LastBackend => "LastBackend",
+            Self::ClbNotFound => "ClbNotFound",
             Self::Released => "Released",
             Self::GaveUp => "GaveUp",
             Self::Drained => "Drained",
@@ -68,9 +77,12 @@ impl EventReason {
             Self::WaitingForTraffic
             | Self::TrafficSettling
             | Self::TrafficOff
+            | Self::WeightNudged
             | Self::Released
             | Self::Drained => EventKind::Normal,
             Self::TrafficUnknown
+            | Self::LastBackend
+            | Self::ClbNotFound
             | Self::GaveUp
             | Self::DeadlineExceeded
             | Self::ControllerUnreachable

@@ -14,11 +14,10 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use super::Target;
+use super::configuration::{FIRST_PORT, Sides, backend, configure};
 use super::plan::{Change, Server, plan};
-use super::{FULL_WEIGHT, Target};
 
-/// The first port; side N listens on this + N.
-const FIRST_PORT: u16 = 9_100;
 /// How long HAProxy may take to start, and a command to be answered.
 const LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer of the runtime API that is read: some hundred servers take 50 KiB.
@@ -46,12 +45,12 @@ pub struct HaProxy {
     child: Child,
     socket: PathBuf,
     address: IpAddr,
-    sides: u16,
+    sides: Sides,
     log: Log,
 }
 
 impl HaProxy {
-    /// Starts an HAProxy with `sides` ports at `address`. `program` makes the command that runs
+    /// Starts an HAProxy with `sides` at `address`. `program` makes the command that runs
     /// HAProxy with the given arguments in the right network; socket and configuration are written
     /// to `directory`, which both this process and that network's see.
     ///
@@ -61,7 +60,7 @@ impl HaProxy {
         program: impl FnOnce(&[String]) -> Command,
         directory: &Path,
         address: IpAddr,
-        sides: u16,
+        sides: Sides,
     ) -> Result<Self> {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("{} cannot be made", directory.display()))?;
@@ -110,9 +109,15 @@ impl HaProxy {
             .context("HAProxy does not answer 5 s after its start")
     }
 
-    /// The number of sides.
+    /// The runtime socket, for a process that shall change the servers.
     #[must_use]
-    pub fn sides(&self) -> u16 {
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Which sides it has.
+    #[must_use]
+    pub fn sides(&self) -> Sides {
         self.sides
     }
 
@@ -121,8 +126,9 @@ impl HaProxy {
     /// # Errors
     /// There are not that many.
     pub fn side(&self, number: u16) -> Result<Side> {
-        if number >= self.sides {
-            bail!("the load balancer has {} sides, and side {number} was asked for", self.sides);
+        let count = self.sides.count();
+        if number >= count {
+            bail!("the load balancer has {count} sides, and side {number} was asked for");
         }
         Ok(Side {
             socket: self.socket.clone(),
@@ -147,10 +153,23 @@ pub struct Side {
 }
 
 impl Side {
+    /// Side `number` of an HAProxy that another process has started. Its log is there, not here.
+    #[must_use]
+    pub fn attach(socket: PathBuf, address: IpAddr, number: u16) -> Self {
+        let address = SocketAddr::new(address, FIRST_PORT + number);
+        Self { socket, backend: backend(number), address, log: Log::default() }
+    }
+
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its number, from 0.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.address.port() - FIRST_PORT
     }
 
     /// The servers as HAProxy has them.
@@ -241,48 +260,6 @@ async fn send(socket: &Path, command: &str) -> Result<String> {
         .with_context(|| {
             format!("the load balancer cannot be asked \"{command}\" at {}", socket.display())
         })
-}
-
-fn backend(number: u16) -> String {
-    format!("side-{number}")
-}
-
-/// HAProxy's configuration.
-fn configure(socket: &Path, address: IpAddr, sides: u16) -> String {
-    let mut text = format!(
-        "global
-    stats socket {socket} mode 600 level admin
-    stats timeout 1h
-    # A scenario has some hundred connections open at a time; dead servers add some thousand.
-    maxconn 8000
-    nbthread 1
-    log stdout format raw local0 info
-defaults
-    mode tcp
-    balance roundrobin
-    # Only what went wrong: who, which server, how it ended.
-    log global
-    option dontlog-normal
-    log-format \"%cp %b %s %ts\"
-    # What a backend does is what its client gets: no second try, no other server.
-    retries 0
-    no option redispatch
-    timeout connect 3s
-    timeout queue 1s
-    # CLB's own idle time-out for TCP.
-    timeout client 900s
-    timeout server 900s
-",
-        socket = socket.display(),
-    );
-    for number in 0..sides {
-        let (name, port) = (backend(number), FIRST_PORT + number);
-        text.push_str(&format!(
-            "frontend {name}\n    bind {address}:{port} backlog 4096\n    default_backend {name}\n\
-             backend {name}\n    default-server init-addr none weight {FULL_WEIGHT}\n",
-        ));
-    }
-    text
 }
 
 /// Keeps HAProxy's log lines, until it ends.

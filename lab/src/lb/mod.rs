@@ -4,7 +4,8 @@
 //! pods of a Service --stand_in--> desired targets --plan--> changes --haproxy--> data plane
 //! ```
 //! * [`haproxy`]: the data plane: HAProxy, one port per side of a scenario, changed through its
-//!   runtime API. Layer 4, so that a client's connection is one connection to one pod.
+//!   runtime API. Layer 4, so that a client's connection is one connection to one pod, but for some
+//!   sides of layer 7. [`configuration`]: what it is told at its start.
 //! * [`plan`]: current servers and desired targets -> what to change. Pure.
 //! * [`stand_in`]: keeps a side's targets equal to a Service's pods, as TKE's service controller
 //!   does, with its lag.
@@ -13,6 +14,7 @@
 //! ones alone; a target that is removed loses its connections. There are no health checks, no second
 //! tries and no other target for a connection that failed: what the backend does, the client sees.
 
+pub mod configuration;
 pub mod haproxy;
 pub mod plan;
 pub mod stand_in;

@@ -172,7 +172,7 @@ fn target(pod: &Pod, port: u16) -> Option<Target> {
 }
 
 /// `NAME.UID8`: a StatefulSet's next pod has the same name, and is another target.
-fn target_name(pod: &Pod) -> String {
+pub(crate) fn target_name(pod: &Pod) -> String {
     let uid: String = pod.uid().unwrap_or_default().chars().take(8).collect();
     format!("{}.{uid}", pod.name_any())
 }

@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::side::WORKLOAD;
+use crate::clb::process::ClbStandIn;
 use crate::cluster::{Cluster, NODES};
+use crate::lb::configuration::Sides;
 use crate::lb::haproxy::{HaProxy, Side};
 use crate::lb::stand_in::DEFAULT_LAG;
 use crate::load::{LoadProcess, Settings};
@@ -28,8 +30,9 @@ const PRIORITY: [&str; 2] = ["-n", "-10"];
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(120);
 /// Label with the run that an object belongs to.
 const RUN_LABEL: &str = "lab.lameduck.dev/run";
-/// Ports of the load balancer: two for each of the eight scenarios, and some for what a test adds.
-const SIDES: u16 = 32;
+/// Ports of the load balancer: two for each of the eight scenarios, and some for what a test adds; and
+/// some that forward requests, not connections.
+const SIDES: Sides = Sides { layer_4: 32, layer_7: 8 };
 
 /// A cluster with a load balancer in front of it. Dropping it ends the load balancer.
 pub struct Stage<'a> {
@@ -37,6 +40,7 @@ pub struct Stage<'a> {
     client: Client,
     balancer: HaProxy,
     next_side: AtomicU16,
+    next_layer_7_side: AtomicU16,
     next_name: AtomicU16,
     lag: Duration,
     label: String,
@@ -77,8 +81,16 @@ impl<'a> Stage<'a> {
         )
         .await
         .context("the load balancer of the scenarios")?;
-        let (next_side, next_name) = (AtomicU16::new(0), AtomicU16::new(0));
-        Ok(Self { cluster, client, balancer, next_side, next_name, lag, label })
+        Ok(Self {
+            cluster,
+            client,
+            balancer,
+            next_side: AtomicU16::new(0),
+            next_layer_7_side: AtomicU16::new(SIDES.layer_4),
+            next_name: AtomicU16::new(0),
+            lag,
+            label,
+        })
     }
 
     /// The cluster.
@@ -103,8 +115,29 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// All 32 are taken.
-    pub(super) fn side(&self) -> Result<Side> {
-        self.balancer.side(self.next_side.fetch_add(1, Ordering::Relaxed))
+    pub fn side(&self) -> Result<Side> {
+        let number = self.next_side.fetch_add(1, Ordering::Relaxed);
+        if number >= SIDES.layer_4 {
+            bail!("all {} ports of the load balancer are taken", SIDES.layer_4);
+        }
+        self.balancer.side(number)
+    }
+
+    /// As [`Stage::side`], one that forwards requests, not connections.
+    ///
+    /// # Errors
+    /// All 8 are taken.
+    pub fn layer_7_side(&self) -> Result<Side> {
+        self.balancer.side(self.next_layer_7_side.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Starts the stand-ins of the CLB API and of TKE's controllers in front of this stage's load
+    /// balancer. One at a time: they listen on one port.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub async fn start_clb(&self) -> Result<ClbStandIn> {
+        ClbStandIn::start(self.cluster, &lab_program()?, self.balancer.socket()).await
     }
 
     /// A name for the objects of one scenario, which no other run has.

@@ -1,5 +1,6 @@
 //! Tests of drains: tables of the states that matter, and properties over all of them.
 
+mod clb;
 mod finalizer;
 mod holds;
 mod properties;
@@ -48,6 +49,7 @@ fn endpoints(entries: Vec<Endpoint>) -> EndpointFacts {
         services: vec![SelectingService { name: "shop/web".into(), others: Others::Ready }],
         entries,
         stale: None,
+        clb: None,
     }
 }
 

@@ -15,7 +15,7 @@ fn a_ready_endpoint_is_on_and_named() {
     assert_eq!(condition.status, ConditionStatus::False);
     assert_eq!(&*condition.reason, "EndpointReady");
     assert_eq!(&*condition.message, "the pod is still a ready endpoint of Service shop/api");
-    assert_eq!(decision.condition_event.unwrap().reason, EventReason::WaitingForTraffic);
+    assert_eq!(decision.condition_events[0].reason, EventReason::WaitingForTraffic);
     assert_eq!(decision.finalizer, Finalizer::Keep(KeepReason::ContainersRunning));
 }
 
@@ -41,7 +41,7 @@ fn endpoints_settle_and_a_new_leader_goes_on_from_the_condition() {
         &*condition.message,
         "endpoints of Service shop/web not ready since 00:00:05Z; settled 3 s"
     );
-    assert_eq!(done.condition_event.unwrap().reason, EventReason::TrafficOff);
+    assert_eq!(done.condition_events[0].reason, EventReason::TrafficOff);
 }
 
 #[test]
@@ -50,6 +50,7 @@ fn the_last_to_serve_waits_for_one_that_starts_and_not_for_ever() {
         services: vec![SelectingService { name: "shop/web".into(), others }],
         entries: vec![entry(false, true)],
         stale: None,
+        clb: None,
     };
     let early = decide(&pod(), &with(Others::Starting), at(1));
     assert_eq!((early.condition, early.next_check), (None, Some(at(2))), "not worth a write yet");

@@ -1,5 +1,7 @@
 //! Tests of the engine against a small API server: which calls, in which order, and which never.
 
+mod load_balancers;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,94 @@
+//! What an answer of the CLB API says about one pod.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lameduck_clb::{Bindings, GapKind, Listener, Listeners, Rule, Target, Weight};
+use lameduck_core::drain::clb::{Gap, Place, ReadOf, Row};
+
+/// The rows with one of the pod's addresses, whatever their port: all of them must be off.
+pub(super) fn of(listeners: &Listeners, addresses: &[IpAddr]) -> ReadOf {
+    let rows = listeners
+        .rows()
+        .filter(|row| row.target.private_ips.iter().any(|ip| addresses.contains(ip)))
+        .map(|row| Row {
+            place: place(row.listener, row.rule),
+            frontend: frontend(row.listener, row.rule).into(),
+            port: row.target.port,
+            weight: match row.target.weight {
+                Weight::Known(weight) => Some(weight),
+                Weight::Unknown(_) => None,
+            },
+            registered: row.target.registered_time.as_deref().map(Into::into),
+        })
+        .collect();
+    let gaps = listeners
+        .gaps
+        .iter()
+        .map(|gap| Gap {
+            place: gap.listener_id.as_deref().map(|listener| Place {
+                listener: listener.into(),
+                rule: gap.location_id.as_deref().map(Into::into),
+            }),
+            may_be_empty: gap.kind == GapKind::NoValue,
+            detail: gap.to_string().into(),
+        })
+        .collect();
+    ReadOf::Rows { rows, gaps, alone: alone(listeners, addresses) }
+}
+
+/// Places where no other backend has a weight above 0. One that cannot be read may have.
+fn alone(listeners: &Listeners, addresses: &[IpAddr]) -> BTreeSet<Place> {
+    let takes = |target: &Target| {
+        target.weight != Weight::Known(0)
+            && !target.private_ips.iter().any(|ip| addresses.contains(ip))
+    };
+    let on_layer_4 = |listener: &Listener| {
+        let targets = listener.targets.as_ref()?;
+        (!targets.iter().any(takes)).then(|| place(listener, None))
+    };
+    let on_layer_7 = |listener: &Listener, rule: &Rule| {
+        let targets = rule.targets.as_ref()?;
+        (!targets.iter().any(takes)).then(|| place(listener, Some(rule)))
+    };
+    let listeners = listeners.listeners.iter();
+    let alone = listeners.flat_map(|listener| {
+        let rules = listener.rules.iter().flatten();
+        let rules = rules.filter_map(|rule| on_layer_7(listener, rule));
+        on_layer_4(listener).into_iter().chain(rules).collect::<Vec<_>>()
+    });
+    alone.collect()
+}
+
+/// The load balancers that a look-up found for a pod, or why that cannot be relied on.
+pub(super) fn bound(found: &Bindings, addresses: &[IpAddr]) -> Result<Vec<Arc<str>>, String> {
+    if let Some(gap) = found.gaps.first() {
+        return Err(format!("the look-up of its address could not be read whole: {gap}"));
+    }
+    let carries = |listeners: &Listeners| {
+        let mut rows = listeners.rows();
+        // A part that cannot be read may hide the pod.
+        !listeners.is_complete()
+            || rows.any(|row| row.target.private_ips.iter().any(|ip| addresses.contains(ip)))
+    };
+    let ids = found.load_balancers.iter().filter(|bound| carries(&bound.listeners));
+    Ok(ids.map(|bound| bound.load_balancer_id.as_str().into()).collect())
+}
+
+fn place(listener: &Listener, rule: Option<&Rule>) -> Place {
+    Place {
+        listener: listener.listener_id.as_str().into(),
+        rule: rule.and_then(|rule| rule.location_id.as_deref()).map(Into::into),
+    }
+}
+
+/// `TCP:80`, `HTTPS:443 shop.example/`.
+fn frontend(listener: &Listener, rule: Option<&Rule>) -> String {
+    let protocol = listener.protocol.as_deref().unwrap_or("?");
+    let port = listener.port.map_or_else(|| "?".to_owned(), |port| port.to_string());
+    let domain = rule.and_then(|rule| rule.domain.as_deref()).unwrap_or_default();
+    let url = rule.and_then(|rule| rule.url.as_deref()).unwrap_or_default();
+    let space = if rule.is_some() { " " } else { "" };
+    format!("{protocol}:{port}{space}{domain}{url}")
+}

@@ -1,0 +1,221 @@
+//! What the reads of one load balancer say about one pod.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::read::{Gap, Place, ReadOf, Row, listed};
+use crate::drain::text;
+
+/// One row, as it is remembered: place, port.
+type Slot = (Place, u16);
+
+/// What is remembered of a row.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    frontend: Box<str>,
+    /// When it was bound first.
+    registered: Option<Box<str>>,
+}
+
+/// The last read that was whole enough to say something.
+#[derive(Clone, Debug)]
+struct Read {
+    at: Timestamp,
+    rows: Vec<Row>,
+    alone: BTreeSet<Place>,
+    /// Reads in a row that were equal to this one, and when the first was. None after a failure: nobody
+    /// knows what was in between.
+    equal: Option<(u32, Timestamp)>,
+}
+
+/// What the newest read was, where it said nothing of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Without {
+    Failure(Box<str>),
+    NotFound { since: Timestamp, why: Box<str> },
+}
+
+/// Everything that the reads of one load balancer have said about one pod.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Rows that were seen.
+    seen: BTreeMap<Slot, Seen>,
+    last: Option<Read>,
+    without: Option<Without>,
+    /// Since when somebody reads.
+    since: Option<Timestamp>,
+}
+
+/// Time between the first and the last of the reads that agree, at least: two reads at one moment are one.
+const AGREE_OVER: SignedDuration = SignedDuration::from_secs(1);
+/// A read that is older than this says nothing about now: twice the slowest poll.
+const FRESH: SignedDuration = SignedDuration::from_secs(10);
+
+/// What a history says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// Every row of the pod has weight 0, or is gone after it was seen, in enough reads.
+    Off(String),
+    /// A row takes new connections.
+    On(String),
+    /// Off so far, not often enough yet; since when.
+    Confirming(String, Timestamp),
+    /// Whole reads, and never a row of the pod; since when.
+    NotBound(Timestamp),
+    /// The API knows no such load balancer; since when, and its words.
+    NotFound(Timestamp, String),
+    /// Nobody can say.
+    Unknown(String),
+}
+
+impl History {
+    /// Takes in one read. Returns whether it says anything else than the one before.
+    pub fn take(&mut self, at: Timestamp, read: ReadOf) -> bool {
+        self.since.get_or_insert(at);
+        let rows_before = self.last.as_ref().map(|last| last.rows.clone());
+        let without_before = self.without.clone();
+        match read {
+            ReadOf::Rows { rows, gaps, alone } => self.answered(at, rows, &gaps, alone),
+            ReadOf::NotFound(why) => self.not_found(at, why),
+            ReadOf::Failed(why) => self.failed(why),
+        }
+        without_before != self.without
+            || rows_before != self.last.as_ref().map(|last| last.rows.clone())
+    }
+
+    fn answered(
+        &mut self,
+        at: Timestamp,
+        mut rows: Vec<Row>,
+        gaps: &[Gap],
+        alone: BTreeSet<Place>,
+    ) {
+        rows.sort_by(|a, b| (&a.place, a.port).cmp(&(&b.place, b.port)));
+        // A row that takes traffic is a fact, however much else is missing.
+        let takes = rows.iter().any(|row| row.weight.is_some_and(|weight| weight > 0));
+        if !takes && let Some(why) = self.hidden(&rows, gaps) {
+            self.failed(why.into());
+            return;
+        }
+        for row in &rows {
+            let seen = self.seen.entry((row.place.clone(), row.port)).or_default();
+            seen.frontend.clone_from(&row.frontend);
+            // The first binding is the pod's.
+            if seen.registered.is_none() {
+                seen.registered.clone_from(&row.registered);
+            }
+        }
+        self.without = None;
+        let before = self.last.as_ref().filter(|last| last.rows == rows);
+        let equal = match before.and_then(|last| last.equal) {
+            Some((count, first)) if first <= at => (count.saturating_add(1), first),
+            _ => (1, at),
+        };
+        self.last = Some(Read { at, rows, alone, equal: Some(equal) });
+    }
+
+    fn failed(&mut self, why: Box<str>) {
+        self.without = Some(Without::Failure(why));
+        self.disagree();
+    }
+
+    fn not_found(&mut self, at: Timestamp, why: Box<str>) {
+        let since = match &self.without {
+            Some(Without::NotFound { since, .. }) => *since,
+            _ => at,
+        };
+        self.without = Some(Without::NotFound { since, why });
+        self.disagree();
+    }
+
+    /// Agreement starts anew.
+    fn disagree(&mut self) {
+        if let Some(last) = &mut self.last {
+            last.equal = None;
+        }
+    }
+
+    /// Why a read may hide a row that matters.
+    fn hidden(&self, rows: &[Row], gaps: &[Gap]) -> Option<String> {
+        if let Some(row) = rows.iter().find(|row| row.weight.is_none()) {
+            return Some(format!("the weight of {row} could not be read"));
+        }
+        let was_seen_at = |place: &Option<Place>| match place {
+            None => !self.seen.is_empty(),
+            Some(place) => self.seen.keys().any(|(seen, _)| {
+                seen.listener == place.listener && (place.rule.is_none() || seen.rule == place.rule)
+            }),
+        };
+        gaps.iter()
+            .find(|gap| !gap.may_be_empty || was_seen_at(&gap.place))
+            .map(|gap| format!("a part of the answer could not be read: {}", gap.detail))
+    }
+
+    /// What the reads say at `now`. With `ended`, nothing of the pod runs any more: its address may have
+    /// been given to another pod, which shows as a later binding.
+    pub(super) fn says(&self, id: &str, ended: bool, confirm: u32, now: Timestamp) -> Says {
+        match (&self.without, &self.last) {
+            (Some(Without::NotFound { since, why }), _) => Says::NotFound(*since, why.to_string()),
+            (Some(Without::Failure(why)), _) => Says::Unknown(format!("CLB {id}: {why}")),
+            (None, None) => Says::Unknown(format!("CLB {id}: it has not been read yet")),
+            (None, Some(last)) => self.rows_say(last, id, ended, confirm, now),
+        }
+    }
+
+    fn rows_say(&self, last: &Read, id: &str, ended: bool, confirm: u32, now: Timestamp) -> Says {
+        let own: Vec<&Row> = last.rows.iter().filter(|row| !ended || self.is_own(row)).collect();
+        let taking: Vec<&Row> = own.iter().copied().filter(|row| row.weight != Some(0)).collect();
+        if !taking.is_empty() {
+            return Says::On(format!("CLB {id} still sends to it: {}", listed(taking.into_iter())));
+        }
+        if now.duration_since(last.at) > FRESH {
+            return Says::Unknown(format!(
+                "CLB {id} has not been read since {}",
+                text::clock(last.at)
+            ));
+        }
+        if self.seen.is_empty() {
+            return Says::NotBound(self.since.unwrap_or(last.at));
+        }
+        let present: BTreeSet<(&Place, u16)> =
+            own.iter().map(|row| (&row.place, row.port)).collect();
+        let gone =
+            self.seen.keys().filter(|(place, port)| !present.contains(&(place, *port))).count();
+        let mut evidence = format!("CLB {id}:");
+        if !own.is_empty() {
+            evidence.push_str(&format!(" weight 0 on {}", listed(own.into_iter())));
+        }
+        if gone > 0 {
+            let and = if evidence.ends_with(':') { "" } else { "," };
+            evidence.push_str(&format!("{and} {gone} unbound"));
+        }
+        let agreed = last.equal.is_some_and(|(count, first)| {
+            count >= confirm && last.at.duration_since(first) >= AGREE_OVER
+        });
+        if agreed {
+            Says::Off(evidence)
+        } else {
+            let since = last.equal.map_or(last.at, |(_, first)| first);
+            Says::Confirming(format!("{evidence}; to be read again"), since)
+        }
+    }
+
+    /// What clients connect to where no other backend takes their connections, of places that the pod was
+    /// seen at; None where each has another one.
+    pub(super) fn alone(&self) -> Option<String> {
+        let alone = &self.last.as_ref()?.alone;
+        let at = |((place, _), seen): (&Slot, &Seen)| {
+            alone.contains(place).then(|| format!("{} {}", place.listener, seen.frontend))
+        };
+        let mut frontends: Vec<String> = self.seen.iter().filter_map(at).collect();
+        frontends.dedup();
+        (!frontends.is_empty()).then(|| listed(frontends.into_iter()))
+    }
+
+    fn is_own(&self, row: &Row) -> bool {
+        let seen = self.seen.get(&(row.place.clone(), row.port));
+        let Some(first) = seen.and_then(|seen| seen.registered.as_ref()) else { return true };
+        row.registered.as_ref().is_none_or(|registered| registered == first)
+    }
+}

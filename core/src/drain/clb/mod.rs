@@ -1,0 +1,163 @@
+//! Traffic at Tencent Cloud's load balancers (CLBs): read, not guessed.
+//!
+//! ```text
+//! reads of one CLB -> History -> what it says -.
+//! another one      -> History -> what it says -+-> state -> part of the verdict on traffic
+//! ```
+//! A pod's traffic is off where every row of its address, on every listener and rule of every CLB that
+//! carries it, reads weight 0 in reads that agree, or is gone after it was seen. A row that comes back
+//! takes that back. A failed, stale or partial read is *unknown*.
+//!
+//! At weight 0 a CLB sends nothing new and leaves what is connected alone (Tencent's document 457/60064).
+
+mod history;
+mod read;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use history::History;
+pub use read::{Gap, Place, ReadOf, Row};
+
+use super::facts::later;
+use super::reason::{EventReason, EventText};
+use super::text;
+use history::Says;
+
+/// How long a CLB that a Service names may list no backend for the pod before it counts as not carrying
+/// it: TKE binds within seconds, and a pod that never got ready is never bound.
+const NOT_BOUND_SECONDS: u32 = 30;
+
+/// How long the API may say that there is no such CLB before that is believed: longer than it takes until
+/// a new one is known everywhere.
+const NOT_FOUND_SECONDS: u32 = 60;
+
+/// A load balancer that carries the pod, or may.
+#[derive(Clone, Debug)]
+pub struct LoadBalancer {
+    /// Id, `lb-…`.
+    pub id: Arc<str>,
+    /// What was read of it about the pod.
+    pub history: History,
+}
+
+/// What is known of a pod's load balancers. Empty: no CLB carries it.
+#[derive(Clone, Debug, Default)]
+pub struct ClbFacts {
+    /// Those that its Services and Ingresses name, and those that a look-up of its address found.
+    pub load_balancers: Vec<LoadBalancer>,
+    /// Services and Ingresses whose CLB sends to ports of nodes, `Service shop/web`: no row of it is the
+    /// pod's.
+    pub through_nodes: Vec<Arc<str>>,
+    /// Why it is not known which there are; None where it is.
+    pub unknown: Option<String>,
+    /// TKE was reminded of this pod's weight.
+    pub nudged: bool,
+}
+
+/// Where the pod's traffic stands at its load balancers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// None is known to send, or to carry it at all.
+    Off(Proof),
+    /// One still sends. Why.
+    On(String),
+    /// All that was read is off, and not often enough yet. What was read, and since when.
+    Confirming(String, Timestamp),
+    /// Nobody can say. Why, and when time changes it.
+    Unknown(String, Option<Timestamp>),
+}
+
+/// What there is to say of load balancers that are off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// What was read; None where no load balancer carries the pod.
+    pub(super) read: Option<String>,
+    /// Why endpoints alone are believed of some.
+    pub(super) remarks: Vec<String>,
+    /// What somebody should know.
+    pub(super) warnings: Vec<EventText>,
+}
+
+/// Reads of all load balancers together. `ended`: nothing of the pod runs any more. `confirm`: reads that
+/// must agree.
+pub(super) fn state(facts: &ClbFacts, ended: bool, confirm: u32, now: Timestamp) -> State {
+    let (mut off, mut on, mut confirming) = (Vec::new(), Vec::new(), Vec::new());
+    let mut confirming_since = now;
+    let mut unknown: Vec<String> = facts.unknown.iter().cloned().collect();
+    let mut look_at: Option<Timestamp> = None;
+    let mut proof = Proof { remarks: through_nodes(&facts.through_nodes), ..Proof::default() };
+    for LoadBalancer { id, history } in &facts.load_balancers {
+        let mut not_before = |until: Timestamp, why: String| {
+            if now >= until {
+                return false;
+            }
+            look_at = Some(look_at.map_or(until, |at| at.min(until)));
+            unknown.push(why);
+            true
+        };
+        match history.says(id, ended, confirm, now) {
+            Says::Off(evidence) => {
+                off.push(evidence);
+                if let Some(frontends) = history.alone() {
+                    proof.warnings.push(EventText::new(
+                        EventReason::LastBackend,
+                        format!(
+                            "the pod was the last backend with a weight on {frontends} of CLB {id}, and is \
+                             going all the same: new connections there find nobody"
+                        ),
+                    ));
+                }
+            }
+            Says::On(evidence) => on.push(evidence),
+            Says::Confirming(evidence, since) => {
+                confirming.push(evidence);
+                confirming_since = confirming_since.min(since);
+            }
+            Says::Unknown(why) => unknown.push(why),
+            Says::NotBound(since) => {
+                let why = format!("CLB {id} lists no backend for the pod; it may be bound yet");
+                not_before(later(since, NOT_BOUND_SECONDS), why);
+            }
+            Says::NotFound(since, why) => {
+                let until = later(since, NOT_FOUND_SECONDS);
+                let believed = text::clock(until);
+                let absent = format!("CLB {id} does not exist for the CLB API ({why})");
+                if !not_before(until, format!("{absent}; that is believed from {believed} on")) {
+                    proof.remarks.push(format!("{absent}, so only endpoints were waited for"));
+                    proof.warnings.push(EventText::new(
+                        EventReason::ClbNotFound,
+                        format!(
+                            "{absent}; only endpoints were waited for. Look at the id on the Service or \
+                             Ingress, and at the controller's --clb-region"
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+    // What is known to be on matters more than what is not known: it names the cause.
+    if !on.is_empty() {
+        on.extend(confirming);
+        return State::On(on.join("; "));
+    }
+    if !unknown.is_empty() {
+        return State::Unknown(unknown.join("; "), look_at);
+    }
+    if !confirming.is_empty() {
+        return State::Confirming(confirming.join("; "), confirming_since);
+    }
+    proof.read = (!off.is_empty()).then(|| off.join("; "));
+    State::Off(proof)
+}
+
+fn through_nodes(owners: &[Arc<str>]) -> Vec<String> {
+    let say = |owner: &Arc<str>| {
+        format!(
+            "{owner} sends through ports of nodes (no direct access), where no CLB shows a pod, so only its \
+             endpoints were waited for"
+        )
+    };
+    owners.iter().map(say).collect()
+}
