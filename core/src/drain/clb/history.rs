@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::read::{Gap, Place, ReadOf, Row, listed};
+use crate::drain::facts::later;
 use crate::drain::text;
 
 /// One row, as it is remembered: place, port.
@@ -16,6 +17,10 @@ struct Seen {
     frontend: Box<str>,
     /// When it was bound first.
     registered: Option<Box<str>>,
+    /// As it was read last.
+    weight: u8,
+    /// Since when it is listed no more.
+    gone_since: Option<Timestamp>,
 }
 
 /// The last read that was whole enough to say something.
@@ -49,6 +54,8 @@ pub struct History {
 
 /// Time between the first and the last of the reads that agree, at least: two reads at one moment are one.
 const AGREE_OVER: SignedDuration = SignedDuration::from_secs(1);
+/// How long a row that was not read with weight 0 must be gone before that is believed.
+const VANISHED_SECONDS: u32 = 30;
 /// A read that is older than this says nothing about now: twice the slowest poll.
 const FRESH: SignedDuration = SignedDuration::from_secs(10);
 
@@ -63,6 +70,9 @@ pub(super) enum Says {
     Confirming(String, Timestamp),
     /// Whole reads, and never a row of the pod; since when.
     NotBound(Timestamp),
+    /// A row is listed no more that was not read with weight 0 before; until when that is not believed, and
+    /// which.
+    Vanished(Timestamp, String),
     /// The API knows no such load balancer; since when, and its words.
     NotFound(Timestamp, String),
     /// Nobody can say.
@@ -105,6 +115,12 @@ impl History {
             if seen.registered.is_none() {
                 seen.registered.clone_from(&row.registered);
             }
+            // Unreadable weights were sorted out above, but for a read that has a row that takes traffic.
+            seen.weight = row.weight.unwrap_or(seen.weight);
+        }
+        for ((place, port), seen) in &mut self.seen {
+            let is_listed = rows.iter().any(|row| row.place == *place && row.port == *port);
+            seen.gone_since = if is_listed { None } else { seen.gone_since.or(Some(at)) };
         }
         self.without = None;
         let before = self.last.as_ref().filter(|last| last.rows == rows);
@@ -178,6 +194,13 @@ impl History {
         if self.seen.is_empty() {
             return Says::NotBound(self.since.unwrap_or(last.at));
         }
+        if let Some((since, row)) = self.vanished()
+            && now < later(since, VANISHED_SECONDS)
+        {
+            let believed = text::clock(later(since, VANISHED_SECONDS));
+            let why = format!("CLB {id} lists {row} no more; that is believed from {believed} on");
+            return Says::Vanished(later(since, VANISHED_SECONDS), why);
+        }
         let present: BTreeSet<(&Place, u16)> =
             own.iter().map(|row| (&row.place, row.port)).collect();
         let gone =
@@ -199,6 +222,16 @@ impl History {
             let since = last.equal.map_or(last.at, |(_, first)| first);
             Says::Confirming(format!("{evidence}; to be read again"), since)
         }
+    }
+
+    /// The row that vanished last of those that were never read with weight 0. TKE sets a weight to 0 for
+    /// as long as the pod is there, so an answer that leaves a row out may rather be a partial one.
+    fn vanished(&self) -> Option<(Timestamp, String)> {
+        let gone = self.seen.iter().filter(|(_, seen)| seen.weight > 0);
+        let gone = gone.filter_map(|(slot, seen)| Some((seen.gone_since?, slot, seen)));
+        let (since, (place, port), seen) = gone.max_by_key(|(since, ..)| *since)?;
+        let Seen { frontend, weight, .. } = seen;
+        Some((since, format!("{} {frontend} -> :{port} weight {weight}", place.listener)))
     }
 
     /// What clients connect to where no other backend takes their connections, of places that the pod was

@@ -5,8 +5,8 @@
 //! another one      -> History -> what it says -+-> state -> part of the verdict on traffic
 //! ```
 //! A pod's traffic is off where every row of its address, on every listener and rule of every CLB that
-//! carries it, reads weight 0 in reads that agree, or is gone after it was seen. A row that comes back
-//! takes that back. A failed, stale or partial read is *unknown*.
+//! carries it, reads weight 0 in reads that agree, or is gone after it was seen: at once where it was read
+//! with weight 0 before, else after a while. A row that comes back takes that back. A failed, stale or partial read is *unknown*.
 //!
 //! At weight 0 a CLB sends nothing new and leaves what is connected alone (Tencent's document 457/60064).
 
@@ -119,6 +119,9 @@ pub(super) fn state(facts: &ClbFacts, ended: bool, confirm: u32, now: Timestamp)
             Says::NotBound(since) => {
                 let why = format!("CLB {id} lists no backend for the pod; it may be bound yet");
                 not_before(later(since, NOT_BOUND_SECONDS), why);
+            }
+            Says::Vanished(until, why) => {
+                not_before(until, why);
             }
             Says::NotFound(since, why) => {
                 let until = later(since, NOT_FOUND_SECONDS);

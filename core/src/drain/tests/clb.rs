@@ -171,6 +171,36 @@ fn every_load_balancer_counts() {
 }
 
 #[test]
+fn a_row_that_vanishes_with_a_weight_is_believed_after_a_while() {
+    let (ten, both) = (row("lbl-2", 10), vec![row("lbl-1", 0), row("lbl-2", 10)]);
+    let partial = vec![row("lbl-1", 0)];
+    let mut reads = vec![(5, both.clone()), (6, partial.clone()), (20, partial.clone())];
+    let facts = |reads: &[(i64, Vec<Row>)]| facts(vec![("lb-1", history(reads))]);
+    let unsure = decide(&settled(), &facts(&reads), at(20));
+    assert_eq!(unsure.traffic.reason(), TrafficReason::ClbUnknown);
+    assert_eq!(
+        unsure.traffic.message(),
+        "CLB lb-1 lists lbl-2 TCP:80 -> :8080 weight 10 no more; that is believed from 00:00:36Z on"
+    );
+    assert_eq!(unsure.next_check, Some(at(36)));
+    // A whole answer in between: nothing was proven.
+    let mut again = reads.clone();
+    again.extend([(21, vec![ten]), (22, partial.clone()), (36, partial.clone())]);
+    assert_eq!(
+        decide(&settled(), &facts(&again), at(36)).traffic.reason(),
+        TrafficReason::ClbUnknown
+    );
+    reads.extend([(35, partial.clone()), (36, partial)]);
+    let off = decide(&settled(), &facts(&reads), at(36)).traffic;
+    assert_eq!(off.reason(), TrafficReason::ClbWeightZero);
+    assert!(
+        off.message().contains("weight 0 on lbl-1 TCP:80 -> :8080, 1 unbound"),
+        "{}",
+        off.message()
+    );
+}
+
+#[test]
 fn endpoints_settle_while_load_balancers_are_read() {
     let on = history(&[(1, vec![row("lbl-1", 10)]), (2, vec![row("lbl-1", 10)])]);
     let facts = facts(vec![("lb-1", on)]);
