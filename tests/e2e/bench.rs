@@ -12,7 +12,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use lameduck_api::names::{FINALIZER, POLICY_LABEL, SYSTEM_NAMESPACE};
 use lameduck_lab::cluster::Cluster;
 use lameduck_lab::progress::Progress;
-use lameduck_lab::scenario;
+use lameduck_lab::scenario::{self, Provider};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
@@ -35,12 +35,17 @@ pub(crate) struct Bench {
 impl Bench {
     /// Waits for the turn, and sees to it that Lameduck is installed and whole.
     pub(crate) async fn take() -> Result<Self> {
+        Self::take_with(Provider::EndpointSlice).await
+    }
+
+    /// The same, with Lameduck asking `provider`.
+    pub(crate) async fn take_with(provider: Provider) -> Result<Self> {
         let turn = TURN.lock().await;
         let cluster = Cluster::attach()
             .await?
             .context("no cluster: these tests run under `cargo lab test`")?;
         let progress = Progress::new();
-        scenario::install(&cluster, &progress).await?;
+        scenario::install(&cluster, provider, &progress).await?;
         let client = cluster.client().await?;
         Ok(Self { cluster, client, progress, _turn: turn })
     }

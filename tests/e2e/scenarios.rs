@@ -6,7 +6,7 @@ use lameduck_lab::scenario::{Overrides, Scenario, Stage, Verdict, run};
 use crate::bench::Bench;
 
 async fn passes(scenario: Scenario) -> Result<()> {
-    let bench = Bench::take().await?;
+    let bench = Bench::take_with(scenario.provider()).await?;
     let stage = Stage::open(&bench.cluster).await?;
     let report = run(&stage, scenario, &Overrides::default(), &bench.progress).await?;
     stage.clean_up(&bench.progress).await?;
@@ -37,4 +37,8 @@ scenarios! {
     long_connections: Long,
     controller_down: ControllerDown,
     slow_start: SlowStart,
+    clb_lag: Lag,
+    clb_two: TwoClbs,
+    clb_faults: ClbFaults,
+    clb_layer_7: L7,
 }

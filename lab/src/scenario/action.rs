@@ -14,6 +14,7 @@ use lameduck_api::names::SYSTEM_NAMESPACE;
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
 
+use super::front::{Front, faults};
 use super::report::{PodReport, Report, Run};
 use super::side::{Plan, Side};
 use super::stage::Stage;
@@ -61,10 +62,11 @@ impl<'a> Play<'a> {
         let plan = |protected: bool| Plan {
             protected,
             namespace: format!("{name}-{}", if protected { "lameduck" } else { "plain" }),
-            policy: protected.then(|| (format!("lab-{name}"), policy(stage, overrides))),
+            policy: protected.then(|| (format!("lab-{name}"), policy(stage, scenario, overrides))),
             extra_objects: if protected { &overrides.extra_objects } else { &[] },
             kind: scenario.kind(),
-            manifest: scenario.manifest(),
+            manifests: scenario.manifests(),
+            front: scenario.front(),
         };
         let sides: &[bool] = match overrides.sides {
             Sides::Both => &[false, true],
@@ -87,7 +89,7 @@ impl<'a> Play<'a> {
             sleep(WARM_UP).await;
             act(stage, scenario, &sides).await?;
             wait_until_settled(&sides, drain_limit).await?;
-            sleep(stage.lag() + TAIL).await;
+            sleep(scenario.front().lag(stage) + TAIL).await;
             anyhow::Ok(())
         };
         let mut course = Box::pin(course);
@@ -122,14 +124,21 @@ impl<'a> Play<'a> {
 }
 
 /// The spec of the protected side's policy.
-fn policy(stage: &Stage<'_>, overrides: &Overrides) -> Value {
-    // The EndpointSlice provider does not see the load balancer: `settleSeconds` must outlast its lag.
-    let settle = stage.lag().as_secs() + 2;
-    let mut spec = json!({
-        "trafficOff": {"settleSeconds": settle},
-        // Without a controller the hold knows even less, so it waits longer.
-        "hold": {"unreachableSeconds": settle * 2},
-    });
+fn policy(stage: &Stage<'_>, scenario: Scenario, overrides: &Overrides) -> Value {
+    let mut spec = match scenario.front() {
+        Front::Guessed => {
+            // The EndpointSlice provider does not see the load balancer: `settleSeconds` must outlast its
+            // lag.
+            let settle = stage.lag().as_secs() + 2;
+            json!({
+                "trafficOff": {"settleSeconds": settle},
+                // Without a controller the hold knows even less, so it waits longer.
+                "hold": {"unreachableSeconds": settle * 2},
+            })
+        }
+        // What everybody has.
+        Front::Clb(_) => json!({}),
+    };
     if let Some(patch) = &overrides.policy_patch {
         json_patch::merge(&mut spec, patch);
     }
@@ -165,16 +174,24 @@ fn summary(report: &Report) -> String {
 /// Ends pods on all sides at the same time.
 async fn act(stage: &Stage<'_>, scenario: Scenario, sides: &[Side]) -> Result<()> {
     match scenario {
-        Scenario::Delete | Scenario::Long => {
+        Scenario::Delete | Scenario::Long | Scenario::TwoClbs => {
             try_join_all(sides.iter().map(|side| delete(side, false))).await?;
         }
         Scenario::Force => {
             try_join_all(sides.iter().map(|side| delete(side, true))).await?;
         }
-        Scenario::Rollout | Scenario::SlowStart => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let mark = now.as_secs().to_string();
-            try_join_all(sides.iter().map(|side| side.restart(&mark))).await?;
+        Scenario::Rollout | Scenario::SlowStart | Scenario::Lag | Scenario::L7 => {
+            restart(sides).await?;
+        }
+        Scenario::ClbFaults => {
+            restart(sides).await?;
+            let (mut ids, mut ips) = (Vec::new(), Vec::new());
+            for side in sides {
+                let (of_side, pods) = side.clbs().await?;
+                ids.extend_from_slice(of_side);
+                ips.extend(pods);
+            }
+            faults(stage, &ids, &ips).await?;
         }
         Scenario::ScaleIn => {
             try_join_all(sides.iter().map(|side| side.scale(2))).await?;
@@ -188,6 +205,12 @@ async fn act(stage: &Stage<'_>, scenario: Scenario, sides: &[Side]) -> Result<()
         }
     }
     Ok(())
+}
+
+async fn restart(sides: &[Side]) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mark = now.as_secs().to_string();
+    try_join_all(sides.iter().map(|side| side.restart(&mark))).await.map(drop)
 }
 
 async fn delete(side: &Side, then_by_force: bool) -> Result<()> {

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::action::Play;
 use super::report::{Report, Verdict};
 use super::stage::Stage;
-use super::{Overrides, Scenario, Sides, install, table};
+use super::{Overrides, Provider, Scenario, Sides, install, table};
 use crate::cluster::{Cluster, Options};
 use crate::lb::stand_in::DEFAULT_LAG;
 use crate::progress::Progress;
@@ -57,6 +57,9 @@ fn waves(chosen: &[Scenario]) -> Vec<Vec<Scenario>> {
         vec![Scenario::Delete, Scenario::Rollout],
         vec![Scenario::Long, Scenario::ScaleIn],
         vec![Scenario::Force, Scenario::SlowStart],
+        vec![Scenario::Lag, Scenario::L7],
+        vec![Scenario::TwoClbs],
+        vec![Scenario::ClbFaults],
     ];
     let is_chosen = |scenario: &Scenario| chosen.is_empty() || chosen.contains(scenario);
     let waves = story.map(|wave| wave.into_iter().filter(is_chosen).collect::<Vec<_>>());
@@ -90,9 +93,6 @@ async fn play(
     start: Instant,
     progress: &Progress,
 ) -> Result<Vec<Report>> {
-    if arguments.sides != Sides::Plain {
-        install(cluster, progress).await?;
-    }
     let stage = Stage::open_with_lag(cluster, Duration::from_millis(arguments.lag_millis)).await?;
     let lag = stage.lag().as_secs_f64();
     progress.line(format!(
@@ -101,7 +101,7 @@ async fn play(
          {lag:.0} s late, as a cloud's does; the policy's settleSeconds is 2 s more than that."
     ));
     let overrides = Overrides { sides: arguments.sides, ..Overrides::default() };
-    let result = play_waves(arguments, &stage, &overrides, progress).await;
+    let result = play_story(arguments, &stage, &overrides, progress).await;
     if let Ok(reports) = &result {
         write(arguments, reports, start.elapsed()).context("the result cannot be written")?;
     }
@@ -112,8 +112,31 @@ async fn play(
     result
 }
 
-async fn play_waves(
+/// The waves with each of what Lameduck can be installed with.
+async fn play_story(
     arguments: &Arguments,
+    stage: &Stage<'_>,
+    overrides: &Overrides,
+    progress: &Progress,
+) -> Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    for provider in [Provider::EndpointSlice, Provider::TencentClb] {
+        let of_provider = |wave: &Vec<Scenario>| wave.iter().all(|one| one.provider() == provider);
+        let waves: Vec<_> = waves(&arguments.scenario).into_iter().filter(of_provider).collect();
+        if waves.is_empty() {
+            continue;
+        }
+        if arguments.sides != Sides::Plain {
+            install(stage.cluster(), provider, progress).await?;
+        }
+        reports.extend(play_waves(waves, stage, overrides, progress).await?);
+    }
+    reports.sort_by_key(|report| report.scenario);
+    Ok(reports)
+}
+
+async fn play_waves(
+    waves: Vec<Vec<Scenario>>,
     stage: &Stage<'_>,
     overrides: &Overrides,
     progress: &Progress,
@@ -124,7 +147,7 @@ async fn play_waves(
         )
     };
     let mut reports = Vec::new();
-    let mut waves = waves(&arguments.scenario).into_iter();
+    let mut waves = waves.into_iter();
     let mut next = match waves.next() {
         Some(wave) => prepare(wave).await?,
         None => Vec::new(),
@@ -143,7 +166,6 @@ async fn play_waves(
             prepared?
         };
     }
-    reports.sort_by_key(|report| report.scenario);
     Ok(reports)
 }
 
@@ -184,6 +206,7 @@ mod tests {
         assert_eq!(super::waves(&[Scenario::Long, Scenario::Drain]).concat().len(), 2);
         for wave in waves.iter().filter(|wave| wave.len() > 1) {
             assert!(!wave.iter().any(|scenario| scenario.runs_alone()), "{wave:?}");
+            assert!(wave.iter().all(|scenario| scenario.provider() == wave[0].provider()));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Lameduck on the lab's cluster, as an admin installs it: `kubectl apply -k manifests/base`.
 
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -8,10 +9,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::ListParams;
 use lameduck_api::names::SYSTEM_NAMESPACE;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
+use super::front::SECRET;
+use crate::clb;
+use crate::clb::model::LoadBalancer;
+use crate::clb::process::Admin;
 use crate::cluster::Cluster;
 use crate::images;
 use crate::process::output;
@@ -22,14 +27,23 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Applies the checkout's `manifests/base`, and waits until every replica is ready. Pods that run an
-/// older build of the images are replaced.
+/// Whom Lameduck is installed to ask whether traffic is off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Provider {
+    /// As `manifests/base` has it.
+    EndpointSlice,
+    /// The lab's stand-in of the CLB API too, by `manifests/components/tencent-clb`.
+    TencentClb,
+}
+
+/// Applies the checkout's manifests, and waits until every replica is ready. Pods that run an older build of
+/// the images, or ask somebody else, are replaced.
 ///
 /// # Errors
 /// The manifests are refused, or something is not ready within 120 s.
-pub async fn install(cluster: &Cluster, progress: &Progress) -> Result<()> {
+pub async fn install(cluster: &Cluster, provider: Provider, progress: &Progress) -> Result<()> {
     let mut step = progress.step("installing Lameduck");
-    let directory = kustomization(cluster)?;
+    let directory = kustomization(cluster, provider)?;
     let mut apply = cluster.kubectl(["apply", "--kustomize"]);
     output("kubectl apply of Lameduck's manifests", apply.arg(directory)).await?;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, SYSTEM_NAMESPACE);
@@ -75,11 +89,11 @@ fn is_ready(deployment: &Deployment) -> bool {
 
 /// A kustomization around `manifests/base` that marks the pods with the images' contents: images of
 /// one name and another content must replace the pods.
-fn kustomization(cluster: &Cluster) -> Result<PathBuf> {
+fn kustomization(cluster: &Cluster, provider: Provider) -> Result<PathBuf> {
     let directory = cluster.run_directory().join("install");
     std::fs::create_dir_all(&directory)
         .with_context(|| format!("{} cannot be made", directory.display()))?;
-    let base = images::product::workspace().join("manifests/base");
+    let manifests = images::product::workspace().join("manifests");
     let mark = images_mark(&cluster.images_dir())?;
     let annotation = json!({"lab.lameduck.dev/images": mark});
     let patch = json!({
@@ -88,16 +102,55 @@ fn kustomization(cluster: &Cluster) -> Result<PathBuf> {
         "metadata": {"name": "any"},
         "spec": {"template": {"metadata": {"annotations": annotation}}},
     });
-    let kustomization = json!({
+    let mut kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [relative(&directory, &base)?],
+        "resources": [relative(&directory, &manifests.join("base"))?],
         "patches": [{"patch": patch.to_string(), "target": {"kind": "Deployment"}}],
     });
+    if provider == Provider::TencentClb {
+        let component = relative(&directory, &manifests.join("components/tencent-clb"))?;
+        json_patch::merge(&mut kustomization, &tencent_clb(&component));
+        if let Some(patches) = kustomization["patches"].as_array_mut() {
+            patches.push(json!({"patch": clb_endpoint(cluster).to_string()}));
+        }
+    }
     let file = directory.join("kustomization.yaml");
     std::fs::write(&file, kustomization.to_string())
         .with_context(|| format!("{} cannot be written", file.display()))?;
     Ok(directory)
+}
+
+/// What an admin adds on TKE: the component, and the region, VPC and keys.
+fn tencent_clb(component: &Path) -> Value {
+    let (id, key) = SECRET;
+    let made = LoadBalancer::new("any");
+    json!({
+        "components": [component],
+        "configMapGenerator": [{
+            "name": "lameduck-clb",
+            "namespace": SYSTEM_NAMESPACE,
+            "literals": [format!("region={}", made.region), format!("vpcId={}", made.vpc_id)],
+        }],
+        "secretGenerator": [{
+            "name": "lameduck-clb-credentials",
+            "namespace": SYSTEM_NAMESPACE,
+            "literals": [format!("secretId={id}"), format!("secretKey={key}")],
+        }],
+    })
+}
+
+/// The stand-in in place of Tencent's API.
+fn clb_endpoint(cluster: &Cluster) -> Value {
+    let address = SocketAddr::new(cluster.lb_address().into(), clb::server::PORT);
+    let endpoint = Admin::new(address).endpoint();
+    let env = json!([{"name": "LAMEDUCK_CLB_ENDPOINT", "value": endpoint}]);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "lameduck-controller", "namespace": SYSTEM_NAMESPACE},
+        "spec": {"template": {"spec": {"containers": [{"name": "controller", "env": env}]}}},
+    })
 }
 
 /// A hash over the product's image archives in `directory`.

@@ -12,6 +12,7 @@
 
 mod action;
 mod demo;
+mod front;
 mod install;
 mod pods;
 mod report;
@@ -26,12 +27,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use demo::{Arguments as DemoArguments, demo};
-pub use install::install;
+pub use front::{Clb, SECRET};
+pub use install::{Provider, install};
 pub use report::{Drain, PodReport, Report, Run, Verdict};
 pub use stage::Stage;
 
 use crate::progress::Progress;
 use action::Play;
+use front::{Carrier, Front};
 use side::Kind;
 
 /// A way in which pods end.
@@ -56,11 +59,19 @@ pub enum Scenario {
     ControllerDown,
     /// A Deployment rolls whose pods call themselves ready before they listen
     SlowStart,
+    /// A Deployment rolls behind a CLB that TKE brings up to date 8 s late
+    Lag,
+    /// A pod is deleted behind two CLBs, one of them 8 s late
+    TwoClbs,
+    /// A Deployment rolls behind a CLB whose reads fail in every way, one after the other
+    ClbFaults,
+    /// A Deployment rolls behind a CLB's HTTP listener with rules
+    L7,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Delete,
         Self::Rollout,
         Self::ScaleIn,
@@ -69,6 +80,10 @@ impl Scenario {
         Self::Long,
         Self::ControllerDown,
         Self::SlowStart,
+        Self::Lag,
+        Self::TwoClbs,
+        Self::ClbFaults,
+        Self::L7,
     ];
 
     /// The name on the command line and in reports.
@@ -83,6 +98,10 @@ impl Scenario {
             Self::Long => "long",
             Self::ControllerDown => "controller-down",
             Self::SlowStart => "slow-start",
+            Self::Lag => "lag",
+            Self::TwoClbs => "two-clbs",
+            Self::ClbFaults => "clb-faults",
+            Self::L7 => "l7",
         }
     }
 
@@ -100,32 +119,72 @@ impl Scenario {
             Self::SlowStart => {
                 "kubectl rollout restart, no readiness probe, a server that starts in 5 s"
             }
+            Self::Lag => "kubectl rollout restart deployment web, behind a CLB 8 s late",
+            Self::TwoClbs => "kubectl delete pod, behind two CLBs, one of them 8 s late",
+            Self::ClbFaults => {
+                "kubectl rollout restart deployment web, behind a CLB that can hardly be read"
+            }
+            Self::L7 => "kubectl rollout restart deployment web, behind a CLB's HTTP listener",
         }
     }
 
     fn kind(self) -> Kind {
         match self {
             Self::Delete | Self::Force | Self::ControllerDown => Kind::StatefulSet,
-            Self::Rollout | Self::ScaleIn | Self::Drain | Self::Long | Self::SlowStart => {
-                Kind::Deployment
-            }
+            _ => Kind::Deployment,
         }
     }
 
-    fn manifest(self) -> &'static str {
+    fn manifests(self) -> &'static [&'static str] {
+        const DEPLOYMENT: &str = include_str!("../../../manifests/examples/tke-deployment.yaml");
+        const SERVICE: &str = include_str!("../../../manifests/examples/tke-service.yaml");
+        const INTERNAL: &str =
+            include_str!("../../../manifests/examples/tke-internal-service.yaml");
+        const INGRESS: &str = include_str!("../../../manifests/examples/tke-ingress.yaml");
         match self {
-            Self::SlowStart => include_str!("../../../manifests/examples/slow-start.yaml"),
+            Self::SlowStart => &[include_str!("../../../manifests/examples/slow-start.yaml")],
+            Self::Lag | Self::ClbFaults => &[DEPLOYMENT, SERVICE],
+            Self::TwoClbs => &[DEPLOYMENT, SERVICE, INTERNAL],
+            Self::L7 => &[DEPLOYMENT, INGRESS],
             _ => match self.kind() {
-                Kind::StatefulSet => include_str!("../../../manifests/examples/statefulset.yaml"),
-                Kind::Deployment => include_str!("../../../manifests/examples/deployment.yaml"),
+                Kind::StatefulSet => {
+                    &[include_str!("../../../manifests/examples/statefulset.yaml")]
+                }
+                Kind::Deployment => &[include_str!("../../../manifests/examples/deployment.yaml")],
             },
+        }
+    }
+
+    fn front(self) -> Front {
+        const fn carrier(object: &'static str, lag_seconds: u64) -> Carrier {
+            Carrier { object, lag: Duration::from_secs(lag_seconds) }
+        }
+        const LATE: &[Carrier] = &[carrier("service/web", 8)];
+        const TWO: &[Carrier] = &[carrier("service/web", 1), carrier("service/web-internal", 8)];
+        const USUAL: &[Carrier] = &[carrier("service/web", 4)];
+        const RULES: &[Carrier] = &[carrier("ingress/web", 4)];
+        match self {
+            Self::Lag => Front::Clb(LATE),
+            Self::TwoClbs => Front::Clb(TWO),
+            Self::ClbFaults => Front::Clb(USUAL),
+            Self::L7 => Front::Clb(RULES),
+            _ => Front::Guessed,
+        }
+    }
+
+    /// Who has to say in it that traffic is off: what Lameduck is installed with.
+    #[must_use]
+    pub fn provider(self) -> Provider {
+        match self.front() {
+            Front::Guessed => Provider::EndpointSlice,
+            Front::Clb(_) => Provider::TencentClb,
         }
     }
 
     /// Whether it touches more than its own two namespaces, so that no other may run beside it.
     #[must_use]
     pub fn runs_alone(self) -> bool {
-        matches!(self, Self::Drain | Self::ControllerDown)
+        matches!(self, Self::Drain | Self::ControllerDown | Self::ClbFaults)
     }
 }
 

@@ -12,6 +12,7 @@ use lameduck_api::names::{ANNOTATION_INJECTED, POLICY_LABEL};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::front::{Front, Standing, stand_clbs};
 use super::pods::PodLog;
 use super::stage::Stage;
 use crate::lb;
@@ -37,11 +38,14 @@ pub(super) enum Kind {
 pub(super) struct Side {
     pub(super) protected: bool,
     pub(super) namespace: String,
+    /// What takes the load.
     pub(super) balancer: lb::haproxy::Side,
     pub(super) pods: PodLog,
     kind: Kind,
     client: Client,
-    stand_in: StandIn,
+    /// Everything that sends to the pods.
+    balancers: Vec<lb::haproxy::Side>,
+    standing: Standing,
 }
 
 /// What a side is made from.
@@ -53,13 +57,14 @@ pub(super) struct Plan<'a> {
     pub(super) policy: Option<(String, Value)>,
     pub(super) extra_objects: &'a [String],
     pub(super) kind: Kind,
-    pub(super) manifest: &'a str,
+    pub(super) manifests: &'a [&'a str],
+    pub(super) front: Front,
 }
 
 impl Side {
     /// Makes the namespace and everything in it, and waits until the load balancer sends to every pod.
     pub(super) async fn prepare(stage: &Stage<'_>, plan: Plan<'_>) -> Result<Self> {
-        let Plan { protected, namespace, policy, extra_objects, kind, manifest } = plan;
+        let Plan { protected, namespace, policy, extra_objects, kind, manifests, front } = plan;
         let mut labels = stage.labels();
         let mut injects = false;
         if let Some((name, spec)) = &policy {
@@ -90,13 +95,24 @@ impl Side {
         for object in extra_objects {
             stage.cluster().apply(Some(&namespace), object).await?;
         }
-        stage.cluster().apply(Some(&namespace), manifest).await?;
+        for manifest in manifests {
+            stage.cluster().apply(Some(&namespace), manifest).await?;
+        }
         let pods = PodLog::start(client.clone(), &namespace);
-        let balancer = stage.side()?;
-        let stand_in =
-            StandIn::start(client.clone(), balancer.clone(), &namespace, WORKLOAD, stage.lag())
-                .await?;
-        let side = Self { protected, namespace, balancer, pods, kind, client, stand_in };
+        let (balancers, standing) = match front {
+            Front::Guessed => {
+                let (side, lag) = (stage.side()?, stage.lag());
+                let follows =
+                    StandIn::start(client.clone(), side.clone(), &namespace, WORKLOAD, lag);
+                (vec![side], Standing::Guessed(follows.await?))
+            }
+            Front::Clb(carriers) => {
+                let (sides, ids) = stand_clbs(stage, &namespace, carriers).await?;
+                (sides, Standing::Clb(ids))
+            }
+        };
+        let balancer = balancers.last().cloned().context("nothing stands in front of the pods")?;
+        let side = Self { protected, namespace, balancer, pods, kind, client, balancers, standing };
         side.wait_until_served().await?;
         if injects && side.pods.records().iter().any(|record| !record.is_injected()) {
             bail!("pods of {} were started without Lameduck's injection", side.namespace);
@@ -108,9 +124,14 @@ impl Side {
         let end = Instant::now() + READY_LIMIT;
         loop {
             let settled = self.settled().await?;
-            let servers = self.balancer.servers().await?;
-            let serving = servers.iter().filter(|server| server.weight > 0 && !server.maintenance);
-            let (serving, pods) = (serving.count(), self.pods.records().len());
+            let mut serving = usize::MAX;
+            for balancer in &self.balancers {
+                let servers = balancer.servers().await?;
+                let servers = servers.iter();
+                let serve = servers.filter(|server| server.weight > 0 && !server.maintenance);
+                serving = serving.min(serve.count());
+            }
+            let pods = self.pods.records().len();
             if settled && serving > 0 && serving == pods {
                 return Ok(());
             }
@@ -231,7 +252,14 @@ impl Side {
     /// # Errors
     /// It had failed.
     pub(super) async fn finish(self) -> Result<()> {
-        self.stand_in.finish().await
+        self.standing.finish().await
+    }
+
+    /// Ids of its CLBs, and the addresses of its pods.
+    pub(super) async fn clbs(&self) -> Result<(&[String], Vec<String>)> {
+        let pods = self.list().await?;
+        let ips = pods.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();
+        Ok((self.standing.load_balancers(), ips))
     }
 }
 

@@ -12,8 +12,10 @@ use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt};
 use lameduck_api::TerminationPolicy;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
+use super::front::Clb;
 use super::side::WORKLOAD;
 use crate::clb::process::ClbStandIn;
 use crate::cluster::{Cluster, NODES};
@@ -30,8 +32,8 @@ const PRIORITY: [&str; 2] = ["-n", "-10"];
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(120);
 /// Label with the run that an object belongs to.
 const RUN_LABEL: &str = "lab.lameduck.dev/run";
-/// Ports of the load balancer: two for each of the eight scenarios, and some for what a test adds; and
-/// some that forward requests, not connections.
+/// Ports of the load balancer: two or four for each scenario, and some for what a test adds; and some that
+/// forward requests, not connections.
 const SIDES: Sides = Sides { layer_4: 32, layer_7: 8 };
 
 /// A cluster with a load balancer in front of it. Dropping it ends the load balancer.
@@ -44,6 +46,7 @@ pub struct Stage<'a> {
     next_name: AtomicU16,
     lag: Duration,
     label: String,
+    clb: OnceCell<Clb>,
 }
 
 impl<'a> Stage<'a> {
@@ -90,6 +93,7 @@ impl<'a> Stage<'a> {
             next_name: AtomicU16::new(0),
             lag,
             label,
+            clb: OnceCell::new(),
         })
     }
 
@@ -138,6 +142,14 @@ impl<'a> Stage<'a> {
     /// They do not start.
     pub async fn start_clb(&self) -> Result<ClbStandIn> {
         ClbStandIn::start(self.cluster, &lab_program()?, self.balancer.socket()).await
+    }
+
+    /// The stand-ins of CLB and TKE that the scenarios of this stage share; started where they are not.
+    ///
+    /// # Errors
+    /// They do not start.
+    pub async fn clb(&self) -> Result<&Clb> {
+        self.clb.get_or_try_init(|| Clb::start(self)).await
     }
 
     /// A name for the objects of one scenario, which no other run has.

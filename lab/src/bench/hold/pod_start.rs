@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::cluster::{Cluster, Options};
 use crate::images::cluster::NGINX;
 use crate::progress::{Progress, Step};
-use crate::scenario::install;
+use crate::scenario::{Provider, install};
 
 const WITHOUT: &str = "bench-without";
 const WITH: &str = "bench-with";
@@ -32,7 +32,7 @@ pub(super) struct Starts {
 /// Brings a cluster up, and starts `pods` pods of each kind, one after the other.
 pub(super) async fn measure(pods: usize, progress: &Progress) -> Result<Starts> {
     let cluster = Cluster::up(&Options::owned("bench-hold")?, progress).await?;
-    install(&cluster, progress).await?;
+    install(&cluster, Provider::EndpointSlice, progress).await?;
     let mut step = progress.step("starting pods without and with a hold, in turn");
     let starts = in_turn(cluster.client().await?, pods, &mut step).await?;
     step.done("");
