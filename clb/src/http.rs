@@ -1,6 +1,8 @@
 //! One HTTP request with bounds: a timeout for the whole of it, and a size for the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
+use std::{env, io};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -12,6 +14,7 @@ use hyper_rustls::builderstates::WantsSchemes;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
@@ -29,9 +32,7 @@ type Exchange = BoxCloneSyncService<Request<Full<Bytes>>, Response<Incoming>, Bo
 
 /// Why there is no HTTP client.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "TLS cannot be set up: {0}; the image needs root certificates, or SSL_CERT_FILE must name them"
-)]
+#[error("TLS cannot be set up: {0}")]
 pub struct TlsError(String);
 
 /// An answer, read to its end. Not printable: credentials come in answers, too.
@@ -48,16 +49,14 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// A client with pooled connections, HTTP/1.1. TLS by aws-lc-rs against the system's root
-    /// certificates.
+    /// A client with pooled connections, HTTP/1.1. TLS by aws-lc-rs, see [`trusting`].
     ///
     /// # Errors
-    /// Where the system has no root certificates.
+    /// Where `SSL_CERT_FILE` or `SSL_CERT_DIR` is set and names no root certificate.
     pub(crate) fn new() -> Result<Self, TlsError> {
-        let tls = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .map_err(|error| TlsError(chain(&error)))?;
-        Ok(Self::with_tls(tls))
+        let system = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider());
+        let is_named = ROOTS.iter().any(|name| env::var_os(name).is_some());
+        trusting(system, is_named).map(Self::with_tls)
     }
 
     pub(crate) fn with_tls(tls: HttpsConnectorBuilder<WantsSchemes>) -> Self {
@@ -118,6 +117,33 @@ impl Http {
     }
 }
 
+/// Where somebody names root certificates of his own.
+const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Servers are verified by the system's root certificates, which may be named by [`ROOTS`]. A system that
+/// has none, as the controller's image, trusts those that Mozilla trusts; they are built in. Where some
+/// are named, nobody else is trusted in their place.
+fn trusting(
+    system: io::Result<HttpsConnectorBuilder<WantsSchemes>>,
+    is_named: bool,
+) -> Result<HttpsConnectorBuilder<WantsSchemes>, TlsError> {
+    match system {
+        Ok(tls) => Ok(tls),
+        Err(error) if is_named => {
+            let [file, folder] = ROOTS;
+            let error = chain(&error);
+            Err(TlsError(format!("{error}; {file} or {folder} is set and must name some")))
+        }
+        Err(_) => HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(provider())
+            .map_err(|error| TlsError(chain(&error))),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.set_connect_timeout(Some(CONNECT_MAX));
@@ -135,4 +161,21 @@ fn pool() -> Builder {
 
 fn connection(error: BoxError) -> Failure {
     Failure::Connection { detail: chain(&*error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_without_root_certificates_has_those_that_are_built_in() {
+        let none = || Err(io::Error::other("no native root CA certificates found"));
+        assert!(trusting(none(), false).is_ok());
+        let refused = trusting(none(), true).err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            "TLS cannot be set up: no native root CA certificates found; SSL_CERT_FILE or SSL_CERT_DIR is \
+             set and must name some"
+        );
+    }
 }
