@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use lameduck_certs::CertificateArgs;
 use lameduck_core::names::SYSTEM_NAMESPACE;
 
@@ -11,14 +12,26 @@ use lameduck_core::names::SYSTEM_NAMESPACE;
 #[command(next_help_heading = "Tencent CLB")]
 pub struct ClbArgs {
     /// The region of the load balancers, for example `ap-guangzhou`.
-    #[arg(long, env = "LAMEDUCK_CLB_REGION")]
+    #[arg(long, env = "LAMEDUCK_CLB_REGION", value_parser = NonEmptyStringValueParser::new())]
     pub clb_region: Option<String>,
     /// The cluster's VPC, `vpc-…`: with it, load balancers that no Service names are found too.
-    #[arg(long, env = "LAMEDUCK_CLB_VPC_ID", requires = "clb_region")]
+    #[arg(
+        long,
+        env = "LAMEDUCK_CLB_VPC_ID",
+        requires = "clb_region",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub clb_vpc_id: Option<String>,
     /// The API. In a VPC: `https://clb.internal.tencentcloudapi.com`.
     #[arg(long, env = "LAMEDUCK_CLB_ENDPOINT", default_value = "https://clb.tencentcloudapi.com")]
     pub clb_endpoint: String,
+    /// STS, for pod identity. In a VPC: `https://sts.internal.tencentcloudapi.com`.
+    #[arg(
+        long,
+        env = "LAMEDUCK_CLB_STS_ENDPOINT",
+        default_value = "https://sts.tencentcloudapi.com"
+    )]
+    pub clb_sts_endpoint: String,
     /// The host that requests are signed for, where it is not the endpoint's own.
     #[arg(long, env = "LAMEDUCK_CLB_HOST")]
     pub clb_host: Option<String>,

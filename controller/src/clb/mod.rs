@@ -43,6 +43,7 @@ pub fn client(args: &ClbArgs) -> Result<Option<Client>, lameduck_clb::SettingsEr
     if let Some(host) = &args.clb_host {
         settings.endpoint = settings.endpoint.with_host(host)?;
     }
+    settings.credentials.sts = Endpoint::new(&args.clb_sts_endpoint)?;
     settings.credentials.folder.clone_from(&args.clb_credentials);
     Client::new(settings).map(Some)
 }
@@ -58,8 +59,12 @@ const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is asked of the CLB API. A trait, so that tests need no server.
 pub trait Api: Clone + Send + Sync + 'static {
-    /// Every listener of a load balancer with its backends.
-    fn targets(&self, id: &str) -> impl Future<Output = Result<Listeners, Error>> + Send;
+    /// Every listener of a load balancer with its backends; in another region where one is named.
+    fn targets(
+        &self,
+        id: &str,
+        region: Option<&str>,
+    ) -> impl Future<Output = Result<Listeners, Error>> + Send;
     /// The load balancers that send to these addresses.
     fn bindings(
         &self,
@@ -68,8 +73,10 @@ pub trait Api: Clone + Send + Sync + 'static {
 }
 
 impl Api for Client {
-    async fn targets(&self, id: &str) -> Result<Listeners, Error> {
-        self.describe_targets(id, &[]).await
+    async fn targets(&self, id: &str, region: Option<&str>) -> Result<Listeners, Error> {
+        // A name that is none comes from the API itself: ours is asked, and says that there is no such CLB.
+        let elsewhere = region.and_then(|region| self.in_region(region).ok());
+        elsewhere.as_ref().unwrap_or(self).describe_targets(id, &[]).await
     }
 
     async fn bindings(&self, backends: &[VpcAddress]) -> Result<Bindings, Error> {
@@ -98,6 +105,17 @@ impl<A> std::fmt::Debug for Reader<A> {
     }
 }
 
+/// Regions of load balancers, as look-ups told them: a CLB may stand in another one than the cluster.
+type Regions = HashMap<Arc<str>, Arc<str>>;
+
+fn learn(regions: &mut Regions, found: &Bindings) {
+    for bound in &found.load_balancers {
+        if let Some(region) = bound.region.as_deref() {
+            regions.insert(bound.load_balancer_id.as_str().into(), region.into());
+        }
+    }
+}
+
 /// What came back.
 enum Answer {
     Read { id: Arc<str>, at: Timestamp, result: Result<Listeners, Error> },
@@ -111,6 +129,7 @@ impl<A: Api> Reader<A> {
         let mut under_way: JoinSet<Answer> = JoinSet::new();
         let mut looking_up: HashSet<PodKey> = HashSet::new();
         let mut not_before: Option<Instant> = None;
+        let mut regions: Regions = HashMap::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -118,6 +137,9 @@ impl<A: Api> Reader<A> {
                 Some(answer) = under_way.join_next(), if !under_way.is_empty() => {
                     match answer {
                         Ok(answer) => {
+                            if let Answer::LookedUp { result: Ok(found), .. } = &answer {
+                                learn(&mut regions, found);
+                            }
                             self.take(answer, &mut polls, &mut looking_up, &mut not_before);
                         }
                         Err(error) => warn!(%error, "A read of a load balancer did not end in order."),
@@ -135,13 +157,15 @@ impl<A: Api> Reader<A> {
                     wanted.entry(Arc::clone(id)).or_default().push(pod.key.clone());
                 }
             }
+            regions.retain(|id, _| wanted.contains_key(id));
             let now = Instant::now();
             for id in polls.due(&wanted, now, READS_AT_ONCE.saturating_sub(under_way.len())) {
                 let api = self.api.clone();
                 // The moment before the request: what is read is at least that new.
                 let at = (self.clock)();
+                let region = regions.get(&id).cloned();
                 under_way.spawn(async move {
-                    let result = api.targets(&id).await;
+                    let result = api.targets(&id, region.as_deref()).await;
                     Answer::Read { id, at, result }
                 });
             }
@@ -159,9 +183,12 @@ impl<A: Api> Reader<A> {
         under_way: &mut JoinSet<Answer>,
     ) {
         let Some(vpc_id) = &self.vpc_id else { return };
-        let new = draining.iter().filter(|pod| !pod.looked_up).take(LOOK_UP_MAX);
         let (mut asked, mut backends) = (Vec::new(), Vec::new());
-        for pod in new {
+        for pod in draining.iter().filter(|pod| !pod.looked_up) {
+            // The first one always: no pod has so many addresses.
+            if !asked.is_empty() && backends.len() + pod.addresses.len() > LOOK_UP_MAX {
+                break;
+            }
             asked.push(pod.key.clone());
             let addresses = pod.addresses.iter();
             backends.extend(

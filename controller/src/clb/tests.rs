@@ -17,6 +17,8 @@ use crate::testing::{deleted, pod};
 struct World {
     weights: BTreeMap<String, Option<u8>>,
     found: Vec<String>,
+    /// The region of those that a look-up finds.
+    region: Option<String>,
     reads: Vec<String>,
     look_ups: Vec<usize>,
 }
@@ -56,9 +58,11 @@ fn listeners(weight: u8) -> Listeners {
 }
 
 impl Api for Fake {
-    async fn targets(&self, id: &str) -> Result<Listeners, Error> {
+    async fn targets(&self, id: &str, region: Option<&str>) -> Result<Listeners, Error> {
         let mut world = self.0.lock().unwrap();
-        world.reads.push(id.to_owned());
+        world
+            .reads
+            .push(region.map_or_else(|| id.to_owned(), |region| format!("{id} in {region}")));
         world.weights.get(id).copied().flatten().map(listeners).ok_or_else(|| Error {
             action: "DescribeTargets",
             region: "ap-lab".into(),
@@ -73,7 +77,7 @@ impl Api for Fake {
         let load_balancers = world.found.iter().map(|id| BoundLoadBalancer {
             load_balancer_id: id.clone(),
             vip: None,
-            region: None,
+            region: world.region.clone(),
             listeners: listeners(10),
         });
         Ok(Bindings { load_balancers: load_balancers.collect(), gaps: vec![] })
@@ -198,6 +202,23 @@ async fn a_service_in_node_port_mode_and_a_policy_of_endpoint_slices_are_not_rea
     assert_eq!(api.reads(), Vec::<String>::new());
     let why = "Service shop/web sends through ports of nodes";
     assert!(says(&index).contains(why), "{}", says(&index));
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_balancer_of_another_region_is_read_there() {
+    let (index, api) = (index(1, true), Fake::default());
+    api.set("lb-1", Some(0));
+    api.set("lb-2", Some(10));
+    api.0.lock().unwrap().found = vec!["lb-2".into()];
+    api.0.lock().unwrap().region = Some("ap-beijing".into());
+    let stop = start(&index, &api, true);
+    sleep(Duration::from_secs(4)).await;
+    let reads = api.reads();
+    assert!(reads.contains(&"lb-1".to_owned()), "{reads:?}");
+    assert!(reads.contains(&"lb-2 in ap-beijing".to_owned()), "{reads:?}");
+    assert!(!reads.contains(&"lb-2".to_owned()), "{reads:?}");
+    assert!(says(&index).starts_with("ClbWeightNotZero: CLB lb-2"), "{}", says(&index));
     stop.cancel();
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lameduck_core::drain::ConditionStatus;
-use lameduck_core::drain::clb::{ClbFacts, History, LoadBalancer, ReadOf};
+use lameduck_core::drain::clb::{ClbFacts, History, LoadBalancer, LookUp, ReadOf};
 use lameduck_core::policy::Provider;
 use tokio::time::Instant;
 
@@ -116,10 +116,11 @@ impl Index {
         }
         let clb = self.clb.get(key);
         let unread = |why| format!("the watch of ingresses {why}");
-        let unknown = match clb.and_then(|clb| clb.found.as_ref()) {
-            Some(Err(why)) => Some(why.clone()),
-            None if look_up => Some("its address is being looked up".into()),
-            _ => self.health(Kind::Ingresses).stale(now).map(unread),
+        let unknown = self.health(Kind::Ingresses).stale(now).map(unread);
+        let look_up = match clb.and_then(|clb| clb.found.as_ref()) {
+            Some(Err(why)) => LookUp::Failed(why.clone()),
+            None if look_up => LookUp::Pending,
+            _ => LookUp::Done,
         };
         let history = |id: &Arc<str>| clb.and_then(|clb| clb.histories.get(id)).cloned();
         let load_balancers = self
@@ -135,6 +136,7 @@ impl Index {
         Some(ClbFacts {
             load_balancers,
             through_nodes: through_nodes.into_iter().collect(),
+            look_up,
             unknown,
             nudged: clb.is_some_and(|clb| clb.nudged),
         })

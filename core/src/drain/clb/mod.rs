@@ -20,9 +20,10 @@ use jiff::Timestamp;
 pub use history::History;
 pub use read::{Gap, Place, ReadOf, Row};
 
-use super::facts::later;
+use super::facts::{Containers, PodFacts, later};
 use super::reason::{EventReason, EventText};
 use super::text;
+use crate::policy::Provider;
 use history::Says;
 
 /// How long a CLB that a Service names may list no backend for the pod before it counts as not carrying
@@ -42,6 +43,22 @@ pub struct LoadBalancer {
     pub history: History,
 }
 
+/// How long a look-up of the addresses of a pod may fail that no object puts behind a CLB: longer than what
+/// passes by itself. An API that is away for an hour must not hold up what has nothing to do with it.
+const LOOK_UP_SECONDS: u32 = 60;
+
+/// Whether load balancers are known that no object names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LookUp {
+    /// They are, or nobody is to look.
+    #[default]
+    Done,
+    /// Not yet.
+    Pending,
+    /// Not this time. Why.
+    Failed(String),
+}
+
 /// What is known of a pod's load balancers. Empty: no CLB carries it.
 #[derive(Clone, Debug, Default)]
 pub struct ClbFacts {
@@ -50,7 +67,9 @@ pub struct ClbFacts {
     /// Services and Ingresses whose CLB sends to ports of nodes, `Service shop/web`: no row of it is the
     /// pod's.
     pub through_nodes: Vec<Arc<str>>,
-    /// Why it is not known which there are; None where it is.
+    /// Whether its address was looked up.
+    pub look_up: LookUp,
+    /// Why it is not known which are named; None where it is.
     pub unknown: Option<String>,
     /// TKE was reminded of this pod's weight.
     pub nudged: bool,
@@ -80,14 +99,29 @@ pub(super) struct Proof {
     pub(super) warnings: Vec<EventText>,
 }
 
-/// Reads of all load balancers together. `ended`: nothing of the pod runs any more. `confirm`: reads that
-/// must agree.
-pub(super) fn state(facts: &ClbFacts, ended: bool, confirm: u32, now: Timestamp) -> State {
+/// Reads of all load balancers together.
+pub(super) fn state(facts: &ClbFacts, pod: &PodFacts, now: Timestamp) -> State {
+    // Its address may belong to another pod from then on.
+    let ended = pod.containers == Containers::Ended;
+    let confirm = pod.policy.traffic_off.confirm_reads;
     let (mut off, mut on, mut confirming) = (Vec::new(), Vec::new(), Vec::new());
     let mut confirming_since = now;
     let mut unknown: Vec<String> = facts.unknown.iter().cloned().collect();
     let mut look_at: Option<Timestamp> = None;
     let mut proof = Proof { remarks: through_nodes(&facts.through_nodes), ..Proof::default() };
+    if let Some(why) = look_up(facts) {
+        // Nothing says that a CLB carries it.
+        let is_auto = pod.policy.traffic_off.provider == Provider::Auto;
+        let deletion = pod.deletion.as_ref().filter(|_| is_auto && facts.load_balancers.is_empty());
+        let until = deletion.map(|deletion| later(deletion.requested_at, LOOK_UP_SECONDS));
+        match until.filter(|until| *until <= now) {
+            Some(_) => proof.remarks.push(format!(
+                "no Service or Ingress names a CLB, and {why}, so only endpoints were waited for"
+            )),
+            None => unknown.push(why),
+        }
+        look_at = until.filter(|until| now < *until);
+    }
     for LoadBalancer { id, history } in &facts.load_balancers {
         let mut not_before = |until: Timestamp, why: String| {
             if now >= until {
@@ -118,7 +152,9 @@ pub(super) fn state(facts: &ClbFacts, ended: bool, confirm: u32, now: Timestamp)
             Says::Unknown(why) => unknown.push(why),
             Says::NotBound(since) => {
                 let why = format!("CLB {id} lists no backend for the pod; it may be bound yet");
-                not_before(later(since, NOT_BOUND_SECONDS), why);
+                if !not_before(later(since, NOT_BOUND_SECONDS), why) {
+                    proof.remarks.push(format!("CLB {id} never listed the pod"));
+                }
             }
             Says::Vanished(until, why) => {
                 not_before(until, why);
@@ -153,6 +189,15 @@ pub(super) fn state(facts: &ClbFacts, ended: bool, confirm: u32, now: Timestamp)
     }
     proof.read = (!off.is_empty()).then(|| off.join("; "));
     State::Off(proof)
+}
+
+/// Why it is not known which load balancers there are that nobody names.
+fn look_up(facts: &ClbFacts) -> Option<String> {
+    match &facts.look_up {
+        LookUp::Done => None,
+        LookUp::Pending => Some("its address is being looked up".to_owned()),
+        LookUp::Failed(why) => Some(why.clone()),
+    }
 }
 
 fn through_nodes(owners: &[Arc<str>]) -> Vec<String> {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::drain::clb::{ClbFacts, Gap, History, LoadBalancer, Place, ReadOf, Row};
-use crate::policy::{Policy, TrafficOff};
+use crate::drain::clb::{ClbFacts, Gap, History, LoadBalancer, LookUp, Place, ReadOf, Row};
+use crate::policy::{Policy, Provider, TrafficOff};
 
 fn place(listener: &str, rule: Option<&str>) -> Place {
     Place { listener: listener.into(), rule: rule.map(Into::into) }
@@ -164,7 +164,8 @@ fn every_load_balancer_counts() {
     assert_eq!(decision.traffic.reason(), TrafficReason::ClbWeightNotZero);
     assert!(decision.traffic.message().starts_with("CLB lb-2"), "{}", decision.traffic.message());
     let mut unsure = facts(vec![("lb-1", off)]);
-    unsure.clb.as_mut().unwrap().unknown = Some("the look-up of its address failed".into());
+    unsure.clb.as_mut().unwrap().look_up =
+        LookUp::Failed("the look-up of its address failed".into());
     let decision = decide(&settled(), &unsure, at(6));
     assert_eq!(decision.traffic.reason(), TrafficReason::ClbUnknown);
     assert_eq!(decision.condition.unwrap().status, ConditionStatus::Unknown);
@@ -291,6 +292,28 @@ fn backends_that_are_nodes_are_left_to_endpoints_and_that_is_said() {
     let traffic = decide(&settled(), &facts, at(6)).traffic;
     assert_eq!(traffic.reason(), TrafficReason::EndpointsNotReady);
     assert!(traffic.message().contains("Service shop/web sends through ports of nodes"));
+}
+
+#[test]
+fn an_address_that_cannot_be_looked_up_does_not_hold_for_ever_what_nothing_puts_behind_a_clb() {
+    let look_up = LookUp::Failed("the look-up of its address: no answer".into());
+    let mut unnamed = facts(vec![]);
+    unnamed.clb.as_mut().unwrap().look_up = look_up.clone();
+    let waits = decide(&settled(), &unnamed, at(59));
+    assert_eq!(waits.traffic.reason(), TrafficReason::ClbUnknown);
+    assert_eq!(waits.next_check, Some(at(60)));
+    let off = decide(&settled(), &unnamed, at(60)).traffic;
+    assert_eq!(off.reason(), TrafficReason::EndpointsNotReady);
+    assert!(off.message().contains("the look-up of its address: no answer"), "{}", off.message());
+    // A policy that wants the proof, or a CLB that is known: it stays unknown.
+    let traffic_off = TrafficOff { provider: Provider::TencentCLB, ..TrafficOff::default() };
+    let strict = Arc::new(Policy { traffic_off, ..Policy::default() });
+    let strict = PodFacts { policy: strict, ..settled() };
+    assert_eq!(decide(&strict, &unnamed, at(600)).traffic.reason(), TrafficReason::ClbUnknown);
+    let zero = vec![row("lbl-1", 0)];
+    let mut named = facts(vec![("lb-1", history(&[(598, zero.clone()), (599, zero)]))]);
+    named.clb.as_mut().unwrap().look_up = look_up;
+    assert_eq!(decide(&settled(), &named, at(600)).traffic.reason(), TrafficReason::ClbUnknown);
 }
 
 #[test]

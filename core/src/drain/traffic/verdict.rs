@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::clb::{self, ClbFacts};
 use super::super::facts::{
-    Condition, ConditionStatus, Containers, Endpoint, EndpointFacts, Others, PodFacts, Stale, later,
+    Condition, ConditionStatus, Endpoint, EndpointFacts, Others, PodFacts, Stale, later,
 };
 use super::super::reason::{EventReason, EventText};
 use super::super::text;
@@ -115,9 +115,8 @@ fn at_load_balancers(
     settled: Settled,
     now: Timestamp,
 ) -> Traffic {
-    let ended = pod.containers == Containers::Ended;
     let said_from = said_from(pod, now);
-    match clb::state(facts, ended, pod.policy.traffic_off.confirm_reads, now) {
+    match clb::state(facts, pod, now) {
         clb::State::On(message) => Traffic::On {
             reason: TrafficReason::ClbWeightNotZero,
             message,
