@@ -4,7 +4,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{GroupVersionKind, NamespaceResourceScope};
 use kube::discovery::ApiResource;
@@ -110,6 +111,56 @@ impl Bench {
         .await
     }
 
+    /// A Service for the pods of this name, so that there is traffic to wait for.
+    pub(crate) async fn serve(&self, namespace: &str, name: &str) -> Result<Service> {
+        self.service(namespace, json!({"metadata": {"name": name}}), name).await
+    }
+
+    /// A Service for the pods of the name `selected`; `object` has the rest of it.
+    pub(crate) async fn service(
+        &self,
+        namespace: &str,
+        mut object: Value,
+        selected: &str,
+    ) -> Result<Service> {
+        object["spec"]["selector"] = json!({"app": selected});
+        object["spec"]["ports"] = json!([{"port": 80, "targetPort": 8080}]);
+        let service = serde_json::from_value(object)?;
+        Ok(self.api::<Service>(namespace).create(&PostParams::default(), &service).await?)
+    }
+
+    /// Waits for the Event with this reason about a pod: Events are sent after the fact.
+    pub(crate) async fn event(&self, namespace: &str, pod: &str, reason: &str) -> Result<String> {
+        until(&format!("the Event {reason} about pod {pod}"), async || {
+            let events = self.events(namespace, pod).await?;
+            Ok(events.into_iter().find(|event| event.starts_with(&format!("{reason}: "))))
+        })
+        .await
+    }
+
+    /// The identity of the controller that leads.
+    pub(crate) async fn leader(&self) -> Result<String> {
+        let leases: Api<Lease> = self.api(SYSTEM_NAMESPACE);
+        let lease = leases.get("lameduck-controller").await?;
+        let holder = lease.spec.and_then(|spec| spec.holder_identity);
+        holder.filter(|name| !name.is_empty()).context("nobody leads")
+    }
+
+    /// Ends the controller that leads without a word: no shutdown, no release of the Lease. Returns its
+    /// identity.
+    pub(crate) async fn kill_leader(&self) -> Result<String> {
+        let identity = self.leader().await?;
+        let system: Api<Pod> = self.api(SYSTEM_NAMESPACE);
+        let pods = system.list(&ListParams::default()).await?.items;
+        let leader = pods
+            .into_iter()
+            .find(|pod| identity.contains(&pod.name_any()))
+            .with_context(|| format!("no pod for the leader {identity}"))?;
+        let force = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        system.delete(&leader.name_any(), &force).await?;
+        Ok(identity)
+    }
+
     /// Deletes a namespace, and waits until it is gone.
     pub(crate) async fn gone(&self, namespace: &str) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
@@ -198,6 +249,14 @@ pub(crate) fn condition(pod: &Pod, kind: &str) -> Option<(String, String, String
         found.reason.clone().unwrap_or_default(),
         found.message.clone().unwrap_or_default(),
     ))
+}
+
+/// Waits until the pod is gone.
+pub(crate) async fn pod_gone(pods: &Api<Pod>, name: &str) -> Result<()> {
+    until(&format!("pod {name} to go"), async || {
+        Ok(pods.get_opt(name).await?.is_none().then_some(()))
+    })
+    .await
 }
 
 /// Waits until `look` finds something. Errors of the API are looked at again, and told at the end.

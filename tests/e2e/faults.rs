@@ -3,35 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use lameduck_api::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, SYSTEM_NAMESPACE};
 use lameduck_lab::cluster::NODES;
 use serde_json::json;
 
-use crate::bench::{Bench, condition, pod, until};
-
-/// A Service for the pod of this name, so that there is traffic to wait for.
-async fn serve(bench: &Bench, namespace: &str, name: &str) -> Result<()> {
-    let service: Service = serde_json::from_value(json!({
-        "metadata": {"name": name},
-        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]},
-    }))?;
-    bench.api::<Service>(namespace).create(&PostParams::default(), &service).await?;
-    Ok(())
-}
+use crate::bench::{Bench, condition, pod, pod_gone, until};
 
 fn has_finalizer(pod: &Pod) -> bool {
     pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
-}
-
-async fn gone(pods: &Api<Pod>, name: &str) -> Result<()> {
-    until(&format!("pod {name} to go"), async || {
-        Ok(pods.get_opt(name).await?.is_none().then_some(()))
-    })
-    .await
 }
 
 /// The whole way of one pod, as `kubectl describe` shows it.
@@ -39,7 +21,7 @@ async fn gone(pods: &Api<Pod>, name: &str) -> Result<()> {
 async fn a_drain_says_what_it_waits_for_and_why_it_ended() -> Result<()> {
     let bench = Bench::take().await?;
     let namespace = bench.enrolled("story", json!({"trafficOff": {"settleSeconds": 4}})).await?;
-    serve(&bench, &namespace, "web").await?;
+    bench.serve(&namespace, "web").await?;
     bench.ready_pod(&namespace, "web", json!({})).await?;
     let pods: Api<Pod> = bench.api(&namespace);
     pods.delete("web", &DeleteParams::default()).await?;
@@ -52,7 +34,7 @@ async fn a_drain_says_what_it_waits_for_and_why_it_ended() -> Result<()> {
         Ok(condition(&pod, CONDITION_DRAINED).map(|drained| (pod, drained)))
     })
     .await;
-    gone(&pods, "web").await?;
+    pod_gone(&pods, "web").await?;
     let (pod, drained) = last?;
     assert!(settled, "TrafficOff never said that it settles");
     assert_eq!(condition(&pod, CONDITION_TRAFFIC_OFF).map(|all| all.0).as_deref(), Some("True"));
@@ -71,7 +53,7 @@ async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
     let settle_seconds = 20;
     let namespace =
         bench.enrolled("crash", json!({"trafficOff": {"settleSeconds": settle_seconds}})).await?;
-    serve(&bench, &namespace, "web").await?;
+    bench.serve(&namespace, "web").await?;
     // The file is the sign to crash. As process 1 it would ignore SIGTERM without a trap.
     let command = "trap 'exit 0' TERM; nginx -e /dev/stderr & \
                    while [ ! -e /tmp/crash ]; do sleep 0.2; done; exit 1";
@@ -86,11 +68,7 @@ async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
     let pods: Api<Pod> = bench.api(&namespace);
     pods.delete("web", &DeleteParams::default()).await?;
     // Before the kubelet has heard of the deletion it would start the container again.
-    until("the hold to begin", async || {
-        let events = bench.events(&namespace, "web").await?;
-        Ok(events.into_iter().find(|event| event.starts_with("Killing")))
-    })
-    .await?;
+    bench.event(&namespace, "web", "Killing").await?;
     bench.kubectl(&["-n", &namespace, "exec", "web", "--", "sh", "-c", ": > /tmp/crash"]).await?;
     let ended = until("the container's end", async || {
         let pod = pods.get("web").await?;
@@ -101,13 +79,8 @@ async fn an_application_that_crashes_while_it_is_held() -> Result<()> {
     if condition(&ended, CONDITION_TRAFFIC_OFF).is_none_or(|(status, _, _)| status != "True") {
         assert!(has_finalizer(&ended), "the object went before traffic was proven off");
     }
-    gone(&pods, "web").await?;
-    // Events are sent after the fact.
-    until("the Event about the release", async || {
-        let events = bench.events(&namespace, "web").await?;
-        Ok(events.into_iter().find(|event| event.starts_with("Released")))
-    })
-    .await?;
+    pod_gone(&pods, "web").await?;
+    bench.event(&namespace, "web", "Released").await?;
     bench.gone(&namespace).await
 }
 
@@ -128,13 +101,9 @@ async fn an_application_that_ignores_sigterm_is_named() -> Result<()> {
     bench.ready_pod(&namespace, "deaf", spec).await?;
     let pods: Api<Pod> = bench.api(&namespace);
     pods.delete("deaf", &DeleteParams::default()).await?;
-    let event = until("the Event about SIGTERM", async || {
-        let events = bench.events(&namespace, "deaf").await?;
-        Ok(events.into_iter().find(|event| event.starts_with("SigtermIgnored")))
-    })
-    .await?;
+    let event = bench.event(&namespace, "deaf", "SigtermIgnored").await?;
     assert!(event.contains("container deaf") && event.contains("hold.maxSeconds"), "{event}");
-    gone(&pods, "deaf").await?;
+    pod_gone(&pods, "deaf").await?;
     bench.gone(&namespace).await
 }
 
@@ -144,7 +113,7 @@ async fn an_application_that_ignores_sigterm_is_named() -> Result<()> {
 async fn an_api_server_that_is_away_in_the_middle_of_a_drain() -> Result<()> {
     let bench = Bench::take().await?;
     let namespace = bench.enrolled("silence", json!({"trafficOff": {"settleSeconds": 8}})).await?;
-    serve(&bench, &namespace, "web").await?;
+    bench.serve(&namespace, "web").await?;
     bench.ready_pod(&namespace, "web", json!({})).await?;
     let pods: Api<Pod> = bench.api(&namespace);
     pods.delete("web", &DeleteParams::default()).await?;
@@ -167,7 +136,7 @@ async fn an_api_server_that_is_away_in_the_middle_of_a_drain() -> Result<()> {
         statuses.iter().all(running),
         "the container ended while nobody could know: {statuses:#?}"
     );
-    gone(&pods, "web").await?;
+    pod_gone(&pods, "web").await?;
     bench.gone(&namespace).await
 }
 
@@ -176,7 +145,7 @@ async fn an_api_server_that_is_away_in_the_middle_of_a_drain() -> Result<()> {
 async fn a_forced_delete_on_a_dead_node() -> Result<()> {
     let bench = Bench::take().await?;
     let namespace = bench.enrolled("dead-node", json!({})).await?;
-    serve(&bench, &namespace, "web").await?;
+    bench.serve(&namespace, "web").await?;
     bench.ready_pod(&namespace, "web", json!({"nodeName": NODES[1]})).await?;
     let pods: Api<Pod> = bench.api(&namespace);
     bench.cluster.disconnect_second_node().await?;
@@ -191,7 +160,7 @@ async fn a_forced_delete_on_a_dead_node() -> Result<()> {
         .await?;
         let force = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         pods.delete("web", &force).await?;
-        gone(&pods, "web").await
+        pod_gone(&pods, "web").await
     }
     .await;
     bench.cluster.reconnect_second_node().await?;
@@ -209,33 +178,17 @@ async fn a_forced_delete_on_a_dead_node() -> Result<()> {
 async fn a_leader_that_dies_in_the_middle_of_a_drain() -> Result<()> {
     let bench = Bench::take().await?;
     let namespace = bench.enrolled("leader", json!({"trafficOff": {"settleSeconds": 10}})).await?;
-    serve(&bench, &namespace, "web").await?;
+    bench.serve(&namespace, "web").await?;
     bench.ready_pod(&namespace, "web", json!({})).await?;
-    let leases: Api<Lease> = bench.api(SYSTEM_NAMESPACE);
-    let holder = async || -> Result<Option<String>> {
-        let lease = leases.get("lameduck-controller").await?;
-        Ok(lease.spec.and_then(|spec| spec.holder_identity).filter(|name| !name.is_empty()))
-    };
     let pods: Api<Pod> = bench.api(&namespace);
     pods.delete("web", &DeleteParams::default()).await?;
     until("the drain to begin", async || {
         Ok(condition(&pods.get("web").await?, CONDITION_TRAFFIC_OFF))
     })
     .await?;
-    let first = holder().await?.context("nobody leads")?;
-    let system: Api<Pod> = bench.api(SYSTEM_NAMESPACE);
-    let leader = system
-        .list(&kube::api::ListParams::default())
-        .await?
-        .items
-        .into_iter()
-        .find(|pod| first.contains(&pod.name_any()))
-        .with_context(|| format!("no pod for the leader {first}"))?;
-    // Without a word: no shutdown, no release of the Lease.
-    let force = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    system.delete(&leader.name_any(), &force).await?;
-    gone(&pods, "web").await?;
-    let second = holder().await?.context("nobody leads")?;
+    let first = bench.kill_leader().await?;
+    pod_gone(&pods, "web").await?;
+    let second = bench.leader().await?;
     assert_ne!(first, second);
     bench.gone(&namespace).await
 }
@@ -245,7 +198,7 @@ async fn a_leader_that_dies_in_the_middle_of_a_drain() -> Result<()> {
 async fn a_namespace_that_is_deleted_with_everything_in_it() -> Result<()> {
     let bench = Bench::take().await?;
     let namespace = bench.enrolled("whole", json!({})).await?;
-    serve(&bench, &namespace, "one").await?;
+    bench.serve(&namespace, "one").await?;
     bench.ready_pod(&namespace, "one", json!({})).await?;
     bench
         .api::<Pod>(&namespace)

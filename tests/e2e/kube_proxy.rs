@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use lameduck_api::names::CONDITION_TRAFFIC_OFF;
 use lameduck_lab::process::output;
@@ -37,11 +37,7 @@ struct Seen {
 
 /// Deletes every pod of a Deployment at once under load, and waits until the load is over.
 async fn delete_all(bench: &Bench, namespace: &str) -> Result<Seen> {
-    let service: Service = serde_json::from_value(json!({
-        "metadata": {"name": "all"},
-        "spec": {"selector": {"app": "all"}, "ports": [{"port": 80, "targetPort": 8080}]},
-    }))?;
-    let service = bench.api::<Service>(namespace).create(&PostParams::default(), &service).await?;
+    let service = bench.serve(namespace, "all").await?;
     let address = service.spec.and_then(|spec| spec.cluster_ip).context("no ClusterIP")?;
     let mut spec = serde_json::to_value(pod("all", json!({})).spec)?;
     // New ones take their time; the deleted ones must not be gone before.
