@@ -102,6 +102,9 @@ fn no_value_is_not_empty() {
     assert_eq!(gap(json!({"ListenerId": null, "Targets": []})), unreadable);
     assert_eq!(gap(json!(null)), unreadable);
     assert_eq!(gap(json!({"ListenerId": "l", "Targets": [null]})), unreadable);
+    // What says both says one of them wrong.
+    let both = json!({"PrivateIp": "10.0.0.7", "PrivateIpAddresses": "10.0.0.8", "Port": 1});
+    assert_eq!(gap(json!({"ListenerId": "l", "Targets": [both]})), unreadable);
 }
 
 /// Every place in a value: the path from the root.
