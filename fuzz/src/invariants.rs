@@ -224,3 +224,61 @@ fn one_line(text: &str) {
     // Some texts are made of a few of them, and of our own words.
     assert!(text.chars().count() <= 5 * TEXT_MAX_CHARS, "a text without a bound: {text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a reader with a fault would make of the sample.
+    fn read_wrong(harm: impl FnOnce(&mut Listeners)) {
+        let sample = crate::SAMPLES[0].as_bytes();
+        let values = response(sample).unwrap()["Listeners"].as_array().unwrap().clone();
+        let mut read = answers::describe_targets(sample).unwrap();
+        listeners(&values, &read);
+        harm(&mut read);
+        listeners(&values, &read);
+    }
+
+    fn first(read: &mut Listeners) -> &mut Vec<Target> {
+        read.listeners.iter_mut().find_map(|listener| listener.targets.as_mut()).unwrap()
+    }
+
+    #[test]
+    #[should_panic(expected = "a weight that is not in the answer")]
+    fn a_weight_from_nowhere() {
+        read_wrong(|read| first(read)[0].weight = Weight::Known(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "left == right")]
+    fn a_lost_row() {
+        read_wrong(|read| drop(first(read).remove(0)));
+    }
+
+    #[test]
+    #[should_panic(expected = "no value is not empty")]
+    fn an_empty_list_from_nowhere() {
+        read_wrong(|read| read.listeners[0].targets = Some(Vec::new()));
+    }
+
+    #[test]
+    #[should_panic(expected = "a listener is lost")]
+    fn a_lost_listener() {
+        read_wrong(|read| drop(read.listeners.pop()));
+    }
+
+    #[test]
+    #[should_panic(expected = "each part that could not be read is told, once")]
+    fn a_gap_that_is_not_told() {
+        let values = [serde_json::json!({"ListenerId": "lbl-1", "Protocol": "TCP"})];
+        let listener = Listener {
+            listener_id: "lbl-1".to_owned(),
+            protocol: Some("TCP".to_owned()),
+            port: None,
+            end_port: None,
+            targets: None,
+            rules: None,
+        };
+        listeners(&values, &Listeners { listeners: vec![listener], gaps: vec![] });
+    }
+}

@@ -151,7 +151,8 @@ impl Said {
         } else if let Some((_, answer)) = line.split_once("Test unit written to ") {
             self.answer = Some(Path::new(answer.trim()).to_owned());
         }
-        if line.starts_with('#') {
+        if line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        {
             self.pulse = Some(line);
             return;
         }
