@@ -35,7 +35,7 @@ pub struct Arguments {
     replay: Option<PathBuf>,
 }
 
-/// Builds the target and runs it. Exit code 1 where it found something.
+/// Builds the target and runs it. The exit code is libFuzzer's: not 0 where it found something.
 ///
 /// # Errors
 /// It cannot be built or run, or it looked without being guided.
@@ -58,7 +58,11 @@ pub async fn run(arguments: &Arguments, progress: &Progress) -> Result<ExitCode>
         None => {
             target
                 .args(["--", &format!("-max_total_time={}", arguments.seconds)])
-                .args([&format!("-max_len={ANSWER_MAX_BYTES}"), "-print_final_stats=1"])
+                .args([
+                    &format!("-max_len={ANSWER_MAX_BYTES}"),
+                    "-print_final_stats=1",
+                    "-print_funcs=0",
+                ])
                 .arg(format!("-timeout={ANSWER_MAX_SECONDS}"))
                 .arg(format!("-rss_limit_mb={MEMORY_MAX_MB}"))
                 .arg(format!("-artifact_prefix={}/", failures.display()))
@@ -85,7 +89,7 @@ pub async fn run(arguments: &Arguments, progress: &Progress) -> Result<ExitCode>
             ),
             None => format!("the fuzz target failed: {status}"),
         });
-        return Ok(if status.code() == Some(0) { ExitCode::FAILURE } else { exit_code(status) });
+        return Ok(exit_code(status));
     }
     if arguments.replay.is_none() && (!said.guided || said.executions == 0) {
         progress.line(said.last.join("\n"));
