@@ -1,17 +1,17 @@
-//! The calls: what is sent, and what is read from the answer.
+//! The calls: what is sent, and what comes back. `answers` reads it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use crate::answers;
 use crate::change::{self, TaskId, TaskStatus, WeightChange};
 use crate::client::{Action, Client};
-use crate::decode::{self, list, text};
 use crate::envelope::Reply;
 use crate::error::{Error, Failure};
 use crate::load_balancer::{LoadBalancer, Selection};
-use crate::rows::{Gap, GapKind, Listeners};
+use crate::rows::{Gap, Listeners};
 
 /// Most listeners of one DescribeTargets: document 214/30684.
 const LISTENERS_MAX: usize = 20;
@@ -71,8 +71,7 @@ impl Client {
             }
             Ok(body)
         });
-        let read = |reply: &Reply| Ok(decode::listeners(list(&reply.response, "Listeners")?));
-        self.call(Action::DescribeTargets, body, read).await
+        self.call(Action::DescribeTargets, body, |reply| answers::targets(&reply.response)).await
     }
 
     /// DescribeLBListeners: the load balancers, listeners and rules that send to `backends`, with
@@ -89,7 +88,8 @@ impl Client {
         } else {
             Ok(json!({"Backends": asked.collect::<Vec<_>>()}))
         };
-        self.call(Action::DescribeLBListeners, body, |reply| bindings(&reply.response)).await
+        self.call(Action::DescribeLBListeners, body, |reply| answers::bindings(&reply.response))
+            .await
     }
 
     /// DescribeLoadBalancers (214/30685), all pages. Ids that do not exist are missing in the answer;
@@ -125,7 +125,7 @@ impl Client {
             body["Offset"] = json!(offset);
             body["Limit"] = json!(PAGE_MAX);
             let read = |reply: &Reply| {
-                let (set, total) = read_page(&reply.response, offset)?;
+                let (set, total) = answers::page(&reply.response, offset)?;
                 if page == PAGES_MAX && offset + set.len() < total {
                     let detail = format!("{total} load balancers are more than can be read");
                     return Err(Failure::Unexpected { detail });
@@ -207,48 +207,4 @@ fn task(reply: &Reply) -> Result<TaskId, Failure> {
     reply.request_id.clone().map(TaskId).ok_or_else(|| Failure::Unexpected {
         detail: "the write was taken on without a RequestId, so it cannot be followed".to_owned(),
     })
-}
-
-fn bindings(response: &Value) -> Result<Bindings, Failure> {
-    let mut bindings = Bindings::default();
-    for value in list(response, "LoadBalancers")? {
-        let id = text(&value["LoadBalancerId"]);
-        let listeners = value["Listeners"].as_array();
-        let (Some(load_balancer_id), Some(listeners)) = (&id, listeners) else {
-            let named = id.as_deref().unwrap_or("without LoadBalancerId");
-            bindings.gaps.push(Gap {
-                listener_id: None,
-                location_id: None,
-                kind: GapKind::Unreadable,
-                detail: format!("the load balancer {named} comes without a list of listeners"),
-            });
-            continue;
-        };
-        bindings.load_balancers.push(BoundLoadBalancer {
-            load_balancer_id: load_balancer_id.clone(),
-            vip: text(&value["Vip"]),
-            region: text(&value["Region"]),
-            listeners: decode::listeners(listeners),
-        });
-    }
-    Ok(bindings)
-}
-
-/// One page from `offset` on, and how many there are in all.
-fn read_page(response: &Value, offset: usize) -> Result<(Vec<LoadBalancer>, usize), Failure> {
-    let total = response["TotalCount"].as_u64().and_then(|total| usize::try_from(total).ok());
-    let Some(total) = total else {
-        return Err(Failure::Unexpected { detail: "there is no number TotalCount".to_owned() });
-    };
-    // An empty set may come as null; the count tells it from a missing one.
-    if total <= offset && response["LoadBalancerSet"].is_null() {
-        return Ok((Vec::new(), total));
-    }
-    let set = list(response, "LoadBalancerSet")?;
-    if set.is_empty() && offset < total {
-        return Err(Failure::Unexpected {
-            detail: format!("{total} load balancers were promised, and {offset} came"),
-        });
-    }
-    Ok((set.iter().map(LoadBalancer::read).collect::<Result<_, _>>()?, total))
 }

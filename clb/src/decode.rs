@@ -165,10 +165,15 @@ fn target(value: &Value) -> Result<Target, String> {
     if !value.is_object() {
         return Err(format!("a backend that is {}", kind(value)));
     }
-    let many = value["PrivateIpAddresses"].as_array().into_iter().flatten();
+    let many = match &value["PrivateIpAddresses"] {
+        Value::Null => &[],
+        Value::Array(ips) => ips.as_slice(),
+        // It may hide the address that somebody looks for.
+        other => return Err(format!("a backend whose PrivateIpAddresses is {}", kind(other))),
+    };
     let one = value.get("PrivateIp").filter(|ip| !ip.is_null());
     let mut private_ips = Vec::new();
-    for ip in many.chain(one) {
+    for ip in many.iter().chain(one) {
         let parsed = ip.as_str().and_then(|ip| ip.trim().parse::<IpAddr>().ok());
         private_ips.push(
             parsed.ok_or_else(|| {

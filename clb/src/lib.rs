@@ -16,8 +16,9 @@
 //! ```
 //!
 //! One call goes through, in this order: `credentials` (found, renewed), `limit` (its turn), `sign`,
-//! `http`, `envelope` (refused or not), `retry`, and the reader of the call in `calls` and `decode`.
+//! `http`, `envelope` (refused or not), `retry`, and the reader of the call in [`answers`] and `decode`.
 
+pub mod answers;
 mod calls;
 mod change;
 mod client;

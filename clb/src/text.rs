@@ -13,6 +13,10 @@ pub(crate) fn one_line(text: &str) -> String {
         if word.is_empty() {
             continue;
         }
+        if length == TEXT_MAX_CHARS {
+            line.push('…');
+            return line;
+        }
         if length > 0 {
             line.push(' ');
             length += 1;
@@ -69,5 +73,13 @@ mod tests {
     fn words_stay_apart() {
         assert_eq!(one_line(" LB not\r\n\texist. "), "LB not exist.");
         assert!(one_line(&"a".repeat(1000)).ends_with("a…"));
+    }
+
+    #[test]
+    fn the_bound_may_fall_between_two_words() {
+        for length in TEXT_MAX_CHARS - 2..TEXT_MAX_CHARS + 2 {
+            let line = one_line(&format!("{} {}", "a".repeat(length), "b".repeat(1000)));
+            assert!(line.chars().count() <= TEXT_MAX_CHARS + 1 && line.ends_with('…'), "{line}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::bench;
 use crate::clb;
 use crate::cluster::run_directory::RunDirectory;
 use crate::cluster::{Cluster, Options, supervisor};
+use crate::fuzz;
 use crate::images;
 use crate::load;
 use crate::process::exit_code;
@@ -78,6 +79,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Look for an answer of the CLB API that its client reads wrong: libFuzzer, guided by coverage
+    Fuzz(fuzz::Arguments),
     /// Record what the API server sends to an admission webhook: the corpus of the injection's tests
     Record {
         /// The folder of manifests to apply
@@ -191,6 +194,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(arguments) => scenario::demo(&arguments, &progress).await,
         Command::Load(_) => anyhow::bail!("`load` has a runtime of its own"),
         Command::Test { arguments } => suite::run(&arguments, &progress).await,
+        Command::Fuzz(arguments) => fuzz::run(&arguments, &progress).await,
         Command::Record { manifests, output } => {
             let count =
                 crate::record::record(&attached().await?, &manifests, &output, &progress).await?;

@@ -2,6 +2,7 @@
 //!
 //! * [`assets`]: the programs that the lab needs, fetched or built once into a cache.
 //! * [`mod@bench`]: measurements against the parts' budgets.
+//! * [`fuzz`]: libFuzzer on the client of the CLB API.
 //! * [`images`]: container images, made without a container engine.
 //! * [`cluster`]: the cluster itself, in namespaces of its own.
 //! * [`cli`]: the `cargo lab` command line.
@@ -20,6 +21,7 @@ pub mod bench;
 pub mod clb;
 pub mod cli;
 pub mod cluster;
+pub mod fuzz;
 pub mod images;
 pub mod lb;
 pub mod load;

@@ -14,17 +14,7 @@ use crate::http::Answer;
 use crate::rows::{GapKind, Listeners, Weight};
 
 /// Rows of both kinds: the API's own sample, and a pod's row.
-pub(super) const SAMPLE: &str = r#"{"Response":{"Listeners":[
- {"ListenerId":"lbl-4fo6k8na","Protocol":"HTTP","Port":80,"EndPort":0,"Targets":null,
-  "Rules":[{"LocationId":"loc-o9732aw0","Domain":"www.123.com","Url":"/query","FunctionTargets":[],
-   "Targets":[{"Type":"cvm","InstanceId":"ins-19425y2y","Port":555,"Weight":10,"PublicIpAddresses":null,
-     "PrivateIpAddresses":["172.16.0.12"],"InstanceName":"abcd1234","RegisteredTime":"2019-07-12 16:22:02","EniId":""}]}]},
- {"ListenerId":"lbl-4ue2rpl2","Protocol":"TCP","Port":888,"EndPort":0,"Rules":null,
-  "Targets":[{"Type":"cvm","InstanceId":"ins-19425y2y","Port":666,"Weight":40,"PublicIpAddresses":null,
-     "PrivateIpAddresses":["172.16.0.12"],"InstanceName":"abcd1234","RegisteredTime":"2019-07-12 16:22:54","EniId":""},
-   {"Type":"ENI","InstanceId":"","Port":8080,"Weight":7,"PublicIpAddresses":null,
-     "PrivateIpAddresses":["10.0.0.7"],"InstanceName":null,"RegisteredTime":"2026-03-01 10:00:00","EniId":"eni-1234abcd"}]}],
- "RequestId":"a5cbe92d-c7f2-41d4-8343-3cb42c3fd1dd"}}"#;
+pub(super) const SAMPLE: &str = include_str!("../../samples/describe-targets.json");
 
 fn sample() -> Value {
     serde_json::from_str::<Value>(SAMPLE).unwrap()["Response"]["Listeners"].take()
@@ -112,6 +102,9 @@ fn no_value_is_not_empty() {
     assert_eq!(gap(json!({"ListenerId": null, "Targets": []})), unreadable);
     assert_eq!(gap(json!(null)), unreadable);
     assert_eq!(gap(json!({"ListenerId": "l", "Targets": [null]})), unreadable);
+    // What says both says one of them wrong.
+    let both = json!({"PrivateIp": "10.0.0.7", "PrivateIpAddresses": "10.0.0.8", "Port": 1});
+    assert_eq!(gap(json!({"ListenerId": "l", "Targets": [both]})), unreadable);
 }
 
 /// Every place in a value: the path from the root.
@@ -301,7 +294,7 @@ proptest! {
     /// No begin of an answer is an answer.
     #[test]
     fn a_cut_answer_is_none(at in any::<Index>()) {
-        let cut = &SAMPLE.as_bytes()[..at.index(SAMPLE.len())];
+        let cut = &SAMPLE.as_bytes()[..at.index(SAMPLE.trim_end().len())];
         let failure = open(200, cut).err().unwrap();
         prop_assert!(matches!(failure, crate::Failure::Garbled { .. }), "{failure}");
         prop_assert!(failure.retry_helps());

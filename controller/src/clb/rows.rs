@@ -92,3 +92,6 @@ fn frontend(listener: &Listener, rule: Option<&Rule>) -> String {
     let space = if rule.is_some() { " " } else { "" };
     format!("{protocol}:{port}{space}{domain}{url}")
 }
+
+#[cfg(test)]
+mod tests;
