@@ -144,7 +144,11 @@ fn tencent_clb(component: &Path) -> Value {
 fn clb_endpoint(cluster: &Cluster) -> Value {
     let address = SocketAddr::new(cluster.lb_address().into(), clb::server::PORT);
     let endpoint = Admin::new(address).endpoint();
-    let env = json!([{"name": "LAMEDUCK_CLB_ENDPOINT", "value": endpoint}]);
+    let env = json!([
+        {"name": "LAMEDUCK_CLB_ENDPOINT", "value": endpoint},
+        // What is signed for is told by the first label of the host.
+        {"name": "LAMEDUCK_CLB_HOST", "value": "clb.tencentcloudapi.com"},
+    ]);
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
