@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, PodCondition, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde::de::DeserializeOwned;
@@ -163,11 +163,9 @@ impl HollowNode {
     }
 }
 
-/// Whether the pod's condition says that traffic is off.
-pub(super) fn is_traffic_off(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
+/// Whether a pod with these conditions says that its traffic is off.
+pub(super) fn is_traffic_off(conditions: &[PodCondition]) -> bool {
     conditions
-        .unwrap_or_default()
         .iter()
         .any(|condition| condition.type_ == "lameduck.dev/TrafficOff" && condition.status == "True")
 }

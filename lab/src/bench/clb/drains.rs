@@ -2,20 +2,29 @@
 //! container ends as soon as traffic is off.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use k8s_openapi::api::core::v1::{Pod as FullPod, PodCondition};
+use kube::api::{Api, ApiResource, ListParams, NotUsed, Object, WatchEvent, WatchParams};
 use kube::{Client, ResourceExt};
+use serde::Deserialize;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::bench::hollow::{HollowNode, HollowPod, PATIENCE, is_traffic_off};
 
-/// The API server ends a watch after so many seconds: more than a phase takes.
-const WATCH_SECONDS: u32 = 290;
+/// A pod as far as it matters here: a watch that is slow to read is ended by the API server.
+type Pod = Object<NotUsed, Status>;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    conditions: Vec<PodCondition>,
+}
 
 /// What was seen of one pod.
 #[derive(Clone, Copy, Debug)]
@@ -35,28 +44,31 @@ pub(super) struct Watch {
 impl Watch {
     /// Everything that changes after this call will be seen.
     pub(super) async fn begin(client: Client, namespace: &str) -> Result<Self> {
-        let pods: Api<Pod> = Api::namespaced(client, namespace);
+        let resource = ApiResource::erase::<FullPod>(&());
+        let pods: Api<Pod> = Api::namespaced_with(client, namespace, &resource);
         let list = pods.list_metadata(&ListParams::default()).await?;
         let version = list.metadata.resource_version.context("a list without a version")?;
         Ok(Self { pods, version })
     }
 
-    /// Follows `pods` until all finalizers are gone, and ends their containers on `node`.
+    /// Follows `pods` until all finalizers are gone, and ends their containers on `node`. `during`: how
+    /// long that takes where all is well.
     pub(super) async fn follow(
-        self,
+        mut self,
         node: HollowNode,
         pods: Vec<HollowPod>,
+        during: Duration,
     ) -> Result<HashMap<String, Seen>> {
-        let params = WatchParams::default().timeout(WATCH_SECONDS);
-        let mut events = self.pods.watch(&params, &self.version).await?.boxed();
+        let deadline = Instant::now() + during + PATIENCE;
         let count = pods.len();
         let mut waiting: HashMap<String, HollowPod> =
             pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect();
         let mut off: HashMap<String, Timestamp> = HashMap::new();
         let mut seen = HashMap::new();
         let mut ends = JoinSet::new();
+        let mut events = self.events().await?;
         while seen.len() < count {
-            let event = timeout(PATIENCE, events.try_next())
+            let event = timeout_at(deadline, events.try_next())
                 .await
                 .with_context(|| format!("{} drains never ended", count - seen.len()))??;
             let now = Timestamp::now();
@@ -64,10 +76,16 @@ impl Watch {
                 Some(WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) => pod,
                 Some(WatchEvent::Added(_) | WatchEvent::Bookmark(_)) => continue,
                 Some(WatchEvent::Error(status)) => bail!("the watch failed: {}", status.message),
-                None => bail!("the watch ended before its time"),
+                // The API server may end a watch whenever it likes; the next one goes on from there.
+                None => {
+                    events = self.events().await?;
+                    continue;
+                }
             };
             let name = pod.name_any();
-            if is_traffic_off(&pod)
+            self.version = pod.resource_version().context("a pod without a version")?;
+            let conditions = pod.status.as_ref().map_or(&[][..], |status| &status.conditions);
+            if is_traffic_off(conditions)
                 && let Some(pod) = waiting.remove(&name)
             {
                 off.insert(name.clone(), now);
@@ -75,8 +93,7 @@ impl Watch {
                 ends.spawn(async move { node.end(&pod).await });
             }
             if pod.finalizers().is_empty() {
-                let off = off.remove(&name);
-                if let Some(off) = off {
+                if let Some(off) = off.remove(&name) {
                     seen.insert(name, Seen { off, released: now });
                 } else if waiting.contains_key(&name) {
                     bail!("the finalizer of {name} went before its traffic was off");
@@ -87,5 +104,10 @@ impl Watch {
             }
         }
         Ok(seen)
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, kube::Result<WatchEvent<Pod>>>> {
+        let params = WatchParams::default();
+        Ok(self.pods.watch(&params, &self.version).await?.boxed())
     }
 }

@@ -113,9 +113,10 @@ impl Stage {
         self.published(phase, pods).await?;
 
         let many = phase.load_balancers;
-        let mut step = progress.step(format!("measuring {pods} drains behind {many} CLBs"));
+        let mut step = progress.step(format!("measuring {pods} drains, CLBs: {many}"));
         let watch = Watch::begin(self.client.clone(), phase.namespace).await?;
-        let seen = tokio::spawn(watch.follow(self.node.clone(), made.clone()));
+        let during = phase.hold + pause * u32::try_from(groups)?;
+        let seen = tokio::spawn(watch.follow(self.node.clone(), made.clone(), during));
         self.admin.delete("calls").await?;
         step.message("all are deleted");
         self.node.delete(&made).await?;

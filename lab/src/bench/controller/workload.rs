@@ -103,7 +103,9 @@ impl Workload {
         let pods: Api<Pod> = Api::all(self.client.clone());
         loop {
             let list = pods.list(&ListParams::default().labels(ENDS)).await?;
-            let off = list.iter().filter(|pod| is_traffic_off(pod)).count();
+            let conditions = |pod: &Pod| pod.status.as_ref()?.conditions.clone();
+            let is_off = |pod: &&Pod| is_traffic_off(&conditions(pod).unwrap_or_default());
+            let off = list.iter().filter(is_off).count();
             step.message(format!("traffic is off for {off} of {}", self.options.ends));
             if off == self.options.ends {
                 return list.metadata.resource_version.context("a list without a version");
