@@ -1,5 +1,5 @@
 //! When traffic was off and the finalizer went, as a watch saw it. The bench's part as a kubelet: a
-//! container ends as soon as traffic is off.
+//! container ends a while after traffic is off.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,9 +13,13 @@ use kube::api::{Api, ApiResource, ListParams, NotUsed, Object, WatchEvent, Watch
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::bench::hollow::{HollowNode, HollowPod, PATIENCE, is_traffic_off};
+
+/// How long a container runs on after that: its own write, and that of the finalizer, must not stand in
+/// the way of the conditions that are measured.
+const RUNS_ON: Duration = Duration::from_secs(3);
 
 /// A pod as far as it matters here: a watch that is slow to read is ended by the API server.
 type Pod = Object<NotUsed, Status>;
@@ -31,6 +35,8 @@ struct Status {
 pub(super) struct Seen {
     /// Its condition said that traffic is off.
     pub(super) off: Timestamp,
+    /// Its container was about to end.
+    pub(super) ended: Timestamp,
     /// Its finalizer was gone.
     pub(super) released: Timestamp,
 }
@@ -64,13 +70,13 @@ impl Watch {
         let mut waiting: HashMap<String, HollowPod> =
             pods.into_iter().map(|pod| (pod.name.clone(), pod)).collect();
         let mut off: HashMap<String, Timestamp> = HashMap::new();
-        let mut seen = HashMap::new();
+        let mut released: HashMap<String, Timestamp> = HashMap::new();
         let mut ends = JoinSet::new();
         let mut events = self.events().await?;
-        while seen.len() < count {
+        while released.len() < count {
             let event = timeout_at(deadline, events.try_next())
                 .await
-                .with_context(|| format!("{} drains never ended", count - seen.len()))??;
+                .with_context(|| format!("{} drains never ended", count - released.len()))??;
             let now = Timestamp::now();
             let pod = match event {
                 Some(WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) => pod,
@@ -90,17 +96,24 @@ impl Watch {
             {
                 off.insert(name.clone(), now);
                 let node = node.clone();
-                ends.spawn(async move { node.end(&pod).await });
+                ends.spawn(async move {
+                    sleep(RUNS_ON).await;
+                    let began = Timestamp::now();
+                    node.end(&pod).await.map(|()| (pod.name, began))
+                });
             }
             if pod.finalizers().is_empty() {
-                if let Some(off) = off.remove(&name) {
-                    seen.insert(name, Seen { off, released: now });
-                } else if waiting.contains_key(&name) {
+                if waiting.contains_key(&name) {
                     bail!("the finalizer of {name} went before its traffic was off");
                 }
+                released.entry(name).or_insert(now);
             }
-            while let Some(ended) = ends.try_join_next() {
-                ended.context("a container's end ended without a word")??;
+        }
+        let mut seen = HashMap::new();
+        while let Some(end) = ends.join_next().await {
+            let (name, ended) = end.context("a container's end ended without a word")??;
+            if let (Some(off), Some(released)) = (off.get(&name), released.get(&name)) {
+                seen.insert(name, Seen { off: *off, ended, released: *released });
             }
         }
         Ok(seen)

@@ -8,8 +8,8 @@
 //! ```
 //! There are two phases: all pods behind one load balancer, then as many behind a hundred. In each, all
 //! pods are deleted at once; their rows keep their weight for a while, and then get weight 0 in groups.
-//! A group has a hundred pods: the controller's engine writes a hundred objects a second, two hundred at
-//! once, and a pod needs two writes, so that what is measured is not that queue.
+//! A group has fifty pods: the controller's engine writes a hundred objects a second, two hundred at once,
+//! and a pod needs two writes. Five hundred at once would measure that queue, and the API server.
 
 mod drains;
 mod phase;
@@ -58,8 +58,8 @@ impl Default for Options {
         Self {
             pods: 500,
             load_balancers: 100,
-            groups: 5,
-            pause: Duration::from_secs(8),
+            groups: 10,
+            pause: Duration::from_secs(7),
             hold: Duration::from_secs(25),
             long_hold: Duration::from_secs(45),
         }
@@ -70,8 +70,7 @@ impl Default for Options {
 const READS_PER_SECOND: f64 = 1.0;
 const REQUESTS_PER_SECOND: f64 = 20.0;
 const END_MILLIS: f64 = 2_000.0;
-/// A round of 100 load balancers at 20 requests per second takes 5 s, which is the longest time between
-/// two polls too; a read that is older than 10 s counts as none (`core::drain::clb`). In between.
+/// A round of 100 load balancers at the client's 18 requests per second takes 5.6 s; a read that is older than 10 s counts as none (`core::drain::clb`). In between.
 const GAP_SECONDS: f64 = 8.0;
 /// Some six rounds are counted, and each end of the count may cut one off or not.
 const UNFAIRNESS: f64 = 1.5;
@@ -242,7 +241,7 @@ fn end_figures(
             "ms",
         ),
         Figure::for_information(
-            format!("{name}: TrafficOff to finalizer off, the container ending at once, slowest"),
+            format!("{name}: last container ended to finalizer off, slowest"),
             millis(quantile(&releases, 100)?),
             "ms",
         ),

@@ -13,7 +13,7 @@ use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use super::drains::Watch;
+use super::drains::{Seen, Watch};
 use super::{Options, reads};
 use crate::bench::hollow::{HollowNode, HollowPod, PATIENCE, object};
 use crate::clb::admin::TargetWeight;
@@ -67,25 +67,24 @@ pub(super) struct Drain {
     zero: Timestamp,
     /// When its load balancer was read for the second time after that.
     second_read: Option<Timestamp>,
-    off: Timestamp,
-    released: Timestamp,
+    seen: Seen,
 }
 
 impl Drain {
     /// From the second read to the condition; None where there was none before it.
     pub(super) fn after_second_read(&self) -> Option<Duration> {
-        let read = self.second_read.filter(|read| *read <= self.off)?;
-        Some(reads::length(&(read..self.off)))
+        let read = self.second_read.filter(|read| *read <= self.seen.off)?;
+        Some(reads::length(&(read..self.seen.off)))
     }
 
     /// From the weight to the condition.
     pub(super) fn after_zero(&self) -> Duration {
-        reads::length(&(self.zero..self.off))
+        reads::length(&(self.zero..self.seen.off))
     }
 
-    /// From the condition to the finalizer's end.
+    /// From the container's end to the finalizer's.
     pub(super) fn release(&self) -> Duration {
-        reads::length(&(self.off..self.released))
+        reads::length(&(self.seen.ended..self.seen.released))
     }
 }
 
@@ -140,12 +139,10 @@ impl Stage {
         let calls = self.admin.calls().await?;
         let reads = reads::of(&calls);
         let drains = behind.iter().zip(&zero).filter_map(|(one, zero)| {
-            let seen = seen.get(&one.pod.name)?;
             Some(Drain {
                 zero: *zero,
                 second_read: reads::second_after(&reads, &one.load_balancer, *zero),
-                off: seen.off,
-                released: seen.released,
+                seen: *seen.get(&one.pod.name)?,
             })
         });
         let drains = drains.collect();
