@@ -126,6 +126,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_late_by_100_ms_still_makes_no_second_with_more_than_20() {
+        let limiter = Limiter::new(crate::settings::Limits::default().requests_per_second);
+        let began = Instant::now();
+        let mut arrivals = Vec::new();
+        for request in 0..200_u32 {
+            limiter.place(began + Duration::from_secs(60)).await.unwrap();
+            // Late, then punctual: as close together as they get.
+            let late = Duration::from_millis(if request / 20 % 2 == 0 { 100 } else { 0 });
+            arrivals.push(began.elapsed() + late);
+        }
+        arrivals.sort_unstable();
+        for (first, last) in arrivals.iter().zip(&arrivals[20..]) {
+            assert!(*last >= *first + Duration::from_secs(1), "{first:?} {last:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nobody_slips_in_before_who_waits() {
         // Both timers fire at once; whichever comes first, the one that waited has its turn.
         for newcomer_first in [false, true] {

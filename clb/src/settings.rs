@@ -59,7 +59,8 @@ pub(crate) fn check_region(region: &str) -> Result<(), SettingsError> {
 /// Bounds of each call.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Requests of one action per second, over all callers. The API's limit is 20.
+    /// Requests of one action per second, over all callers. The API refuses more than 20 in any second, as
+    /// it receives them: what is sent evenly arrives less so, which costs two.
     pub requests_per_second: NonZeroU32,
     /// Longest time of one request, from the connection to the last byte of the answer.
     pub try_timeout: Duration,
@@ -74,7 +75,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            requests_per_second: NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN),
+            requests_per_second: NonZeroU32::new(18).unwrap_or(NonZeroU32::MIN),
             try_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(30),
             // As other clients of this API.

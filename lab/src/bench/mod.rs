@@ -1,18 +1,27 @@
 //! Measurements against the budgets that the parts were given.
 //!
+//! * [`clb`]: how often load balancers are read, and how soon a drain ends behind them.
 //! * [`controller`]: the controller's memory, and how soon a finalizer goes.
 //! * [`hold`]: the hold's size, memory, share of a core, and how soon it ends.
 //! * [`webhook`]: the webhook's reviews per second, latency, time of a decision, and memory.
 //!
 //! A bench prints a table, and its process fails where a budget is missed.
 
+pub mod clb;
 pub mod controller;
 pub mod hold;
+mod hollow;
 mod process;
 pub mod webhook;
 
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use comfy_table::{Table, presets};
 use serde::Serialize;
+
+use crate::cluster::Cluster;
+use crate::images::product;
 
 /// Bytes of a mebibyte, the unit of the budgets.
 const MIB: f64 = 1024.0 * 1024.0;
@@ -96,6 +105,29 @@ pub fn table(figures: &[Figure]) -> Table {
     table
 }
 
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The smallest value that `percent` of the sorted values do not exceed.
+fn quantile(sorted: &[Duration], percent: usize) -> Result<Duration> {
+    let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(rank).copied().context("nothing was measured")
+}
+
+/// Makes the controller's own kind known to the API server.
+async fn apply_definition(cluster: &Cluster) -> Result<()> {
+    let definition =
+        product::workspace().join("manifests/crds/terminationpolicies.lameduck.dev.yaml");
+    let applied = cluster.kubectl(["apply", "--filename"]).arg(definition).output().await?;
+    ensure!(
+        applied.status.success(),
+        "the CustomResourceDefinition cannot be applied: {}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +147,13 @@ mod tests {
     fn values_are_shown_with_three_digits() {
         let shown = [0.0, 0.1234, 1.5, 12.34, 1234.0].map(significant);
         assert_eq!(shown, ["0", "0.123", "1.5", "12.3", "1234"]);
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let values: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+        let at = |percent| quantile(&values, percent).unwrap().as_millis();
+        assert_eq!((at(50), at(99), at(100)), (100, 198, 200));
+        assert!(quantile(&[], 50).is_err());
     }
 }

@@ -191,10 +191,7 @@ async fn set_health(Shared(service): Shared<Arc<Service>>, body: Bytes) -> Answe
 
 async fn set_weights(Shared(service): Shared<Arc<Service>>, body: Bytes) -> Answer {
     let all: Vec<TargetWeight> = read(&body)?;
-    for TargetWeight { load_balancer_id, ip, weight } in all {
-        service.lock().state.set_weight(&load_balancer_id, ip, weight, Timestamp::now());
-        service.touch(&load_balancer_id);
-    }
+    service.weigh(&all);
     done()
 }
 

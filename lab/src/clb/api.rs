@@ -98,8 +98,9 @@ pub(super) async fn answer(
 
 /// What happens to a request at once, and its entry among the calls.
 fn exchange(service: &Service, signed: &Signed<'_>) -> Exchange {
-    let now = Timestamp::now();
     let mut world = service.lock();
+    // Behind the lock: the order of the times is that in which calls see what others did.
+    let now = Timestamp::now();
     let action = signed.header("x-tc-action").unwrap_or_default().to_owned();
     let ids = named_load_balancers(signed.body);
     let faults = world.faults.of_call(&action, &ids, now);

@@ -1,6 +1,7 @@
 //! The service as a whole: what it knows, behind one lock, and the worker that completes its tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::admin::TargetWeight;
 use super::calls::Calls;
 use super::credentials::Credentials;
 use super::faults::Faults;
@@ -57,6 +59,23 @@ impl Service {
     pub(super) fn touch(&self, id: &str) {
         self.lock().dirty.insert(id.to_owned());
         self.wake();
+    }
+
+    /// Sets weights, all at one moment, which it returns: calls that came later read them.
+    pub fn weigh(&self, weights: &[TargetWeight]) -> Timestamp {
+        let mut of: BTreeMap<&str, Vec<(IpAddr, u32)>> = BTreeMap::new();
+        for TargetWeight { load_balancer_id, ip, weight } in weights {
+            of.entry(load_balancer_id).or_default().push((*ip, *weight));
+        }
+        let mut world = self.lock();
+        let now = Timestamp::now();
+        for (id, weights) in of {
+            world.state.set_weights(id, &weights, now);
+            world.dirty.insert(id.to_owned());
+        }
+        drop(world);
+        self.wake();
+        now
     }
 
     /// Completes tasks when they are due. Never ends.

@@ -148,11 +148,14 @@ impl State {
         }
     }
 
-    /// Sets the weight of every target at `ip` at once, as if somebody's task had just completed.
-    pub fn set_weight(&mut self, id: &str, ip: IpAddr, weight: u32, now: Timestamp) {
+    /// Sets the weights of every target at these addresses at once, as if somebody's task had just
+    /// completed.
+    pub fn set_weights(&mut self, id: &str, weights: &[(IpAddr, u32)], now: Timestamp) {
         let Some(found) = self.load_balancers.get_mut(id) else { return };
-        for target in found.targets_mut().filter(|target| target.ip == ip) {
-            target.weight = weight;
+        for target in found.targets_mut() {
+            if let Some((_, weight)) = weights.iter().rev().find(|(ip, _)| *ip == target.ip) {
+                target.weight = *weight;
+            }
         }
         let listeners = found.listeners.clone();
         self.remember(id, listeners, now);

@@ -14,6 +14,8 @@ use super::service::Service;
 use super::signature::Signed;
 use super::signature::tests::sign;
 
+mod weights;
+
 const ID: &str = "AKIDlab";
 const KEY: &str = "lab-key";
 const HOST: &str = "clb.tencentcloudapi.com";

@@ -1,18 +1,15 @@
 //! `bench controller`: memory with ten thousand enrolled pods, and how soon a finalizer goes.
 //!
-//! The pods are API objects only, bound to a node that has no kubelet: what the controller sees is what
-//! it would see in a large cluster. The bench plays the kubelet where containers end.
+//! The pods are API objects only. The bench plays the kubelet where containers end.
 
-mod process;
+pub(super) mod process;
 mod workload;
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use self::process::Controller;
 use self::workload::{Ends, Workload};
-use super::{Figure, MIB};
+use super::{Figure, MIB, apply_definition, millis, quantile};
 use crate::cluster::{Cluster, Options as ClusterOptions};
 use crate::images::product;
 use crate::progress::Progress;
@@ -47,21 +44,14 @@ pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
     let cluster_options =
         ClusterOptions { product_images: false, ..ClusterOptions::owned("bench-controller")? };
     let cluster = Cluster::up(&cluster_options, progress).await?;
-    let definition =
-        product::workspace().join("manifests/crds/terminationpolicies.lameduck.dev.yaml");
-    let applied = cluster.kubectl(["apply", "--filename"]).arg(definition).output().await?;
-    ensure!(
-        applied.status.success(),
-        "the CustomResourceDefinition cannot be applied: {}",
-        String::from_utf8_lossy(&applied.stderr)
-    );
+    apply_definition(&cluster).await?;
     let workload = Workload::new(cluster.client().await?, options).await?;
     let _node = workload.keep_node_alive();
     workload.create(progress).await?;
 
     let mut step = progress.step("measuring the controller");
     step.message("reading the cluster's state");
-    let controller = Controller::start(&binary, &cluster.kubeconfig()).await?;
+    let controller = Controller::start(&binary, &cluster.kubeconfig(), |_| {}).await?;
     let started = controller.memory()?;
     step.message(format!("{} pods end", options.ends));
     let Ends { releases, writes } = workload.ends(&mut step).await?;
@@ -123,27 +113,4 @@ pub async fn run(options: Options, progress: &Progress) -> Result<Vec<Figure>> {
     ];
     step.done("");
     Ok(figures)
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-/// The smallest value that `percent` of the sorted values do not exceed.
-fn quantile(sorted: &[Duration], percent: usize) -> Result<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(rank).copied().context("nothing was measured")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_values_that_were_measured() {
-        let values: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
-        let at = |percent| quantile(&values, percent).unwrap().as_millis();
-        assert_eq!((at(50), at(99), at(100)), (100, 198, 200));
-        assert!(quantile(&[], 50).is_err());
-    }
 }

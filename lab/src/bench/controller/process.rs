@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::bench::process::{Memory, free_address, get};
@@ -16,25 +16,31 @@ use crate::process::bound;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A controller that runs. It ends with this value.
-pub(super) struct Controller {
+pub(in crate::bench) struct Controller {
     child: Child,
     admin: SocketAddr,
 }
 
 impl Controller {
-    /// Starts the controller and waits until it has read everything and leads.
-    pub(super) async fn start(binary: &Path, kubeconfig: &Path) -> Result<Self> {
+    /// Starts the controller, with what `more` adds to its command, and waits until it has read
+    /// everything and leads.
+    pub(in crate::bench) async fn start(
+        binary: &Path,
+        kubeconfig: &Path,
+        more: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let (hold, admin) = (free_address()?, free_address()?);
-        let child = bound(binary)
+        let mut command = bound(binary);
+        command
             .args(["--hold-address", &hold.to_string()])
             .args(["--admin-address", &admin.to_string()])
             // Its messages would be a line per pod and step.
             .args(["--log", "error"])
             .env("KUBECONFIG", kubeconfig)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("the controller cannot be started")?;
+            .stdout(Stdio::null());
+        more(&mut command);
+        let child = command.spawn().context("the controller cannot be started")?;
         let mut controller = Self { child, admin };
         let started = Instant::now();
         while !controller.leads().await {
@@ -57,7 +63,7 @@ impl Controller {
                 .is_ok_and(|text| text.contains("\nlameduck_leader 1\n"))
     }
 
-    pub(super) fn memory(&self) -> Result<Memory> {
+    pub(in crate::bench) fn memory(&self) -> Result<Memory> {
         let pid = self.child.id().context("the controller has ended")?;
         Memory::of(pid)
     }
