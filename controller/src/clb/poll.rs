@@ -1,6 +1,6 @@
 //! When which load balancer is read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ struct Poll {
     /// No other read begins before.
     not_before: Instant,
     interval: Duration,
-    pods: Vec<PodKey>,
+    pods: HashSet<PodKey>,
 }
 
 /// Every load balancer that is read.
@@ -51,20 +51,22 @@ impl Polls {
                 due: Some(now),
                 not_before: now,
                 interval: INTERVAL.0,
-                pods: Vec::new(),
+                pods: HashSet::new(),
             });
             // Another pod wants to know soon.
             if pods.iter().any(|pod| !poll.pods.contains(pod)) {
                 poll.interval = INTERVAL.0;
                 poll.due = poll.due.map(|due| due.min(poll.not_before.max(now)));
             }
-            poll.pods.clone_from(pods);
+            poll.pods = pods.iter().cloned().collect();
         }
         let mut due: Vec<(Instant, Arc<str>)> = self
             .0
             .iter()
             .filter(|(id, _)| wanted.contains_key(*id))
-            .filter_map(|(id, poll)| Some((poll.due.filter(|due| *due <= now)?, Arc::clone(id))))
+            // One whose read never ended, because it panicked, is read again.
+            .map(|(id, poll)| (poll.due.unwrap_or(poll.not_before), Arc::clone(id)))
+            .filter(|(due, _)| *due <= now)
             .collect();
         due.sort();
         due.truncate(at_most);
@@ -93,6 +95,17 @@ impl Polls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_read_that_never_ends_is_made_again() {
+        let began = Instant::now();
+        let id: Arc<str> = "lb-1".into();
+        let wanted = HashMap::from([(Arc::clone(&id), vec![PodKey::new("shop", "web-0")])]);
+        let mut polls = Polls::default();
+        assert_eq!(polls.due(&wanted, began, 20), [Arc::clone(&id)]);
+        assert!(polls.due(&wanted, began + READ_MAX / 2, 20).is_empty());
+        assert_eq!(polls.due(&wanted, began + READ_MAX, 20), [id]);
+    }
 
     #[test]
     fn pods_that_come_and_go_do_not_have_it_read_more_often() {
