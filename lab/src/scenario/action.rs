@@ -14,7 +14,7 @@ use lameduck_api::names::SYSTEM_NAMESPACE;
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
 
-use super::front::{Front, faults};
+use super::front::{Fault, Front};
 use super::report::{PodReport, Report, Run};
 use super::side::{Plan, Side};
 use super::stage::Stage;
@@ -183,16 +183,7 @@ async fn act(stage: &Stage<'_>, scenario: Scenario, sides: &[Side]) -> Result<()
         Scenario::Rollout | Scenario::SlowStart | Scenario::Lag | Scenario::L7 => {
             restart(sides).await?;
         }
-        Scenario::ClbFaults => {
-            restart(sides).await?;
-            let (mut ids, mut ips) = (Vec::new(), Vec::new());
-            for side in sides {
-                let (of_side, pods) = side.clbs().await?;
-                ids.extend_from_slice(of_side);
-                ips.extend(pods);
-            }
-            faults(stage, &ids, &ips).await?;
-        }
+        Scenario::ClbFaults => roll_through_faults(stage, sides).await?,
         Scenario::ScaleIn => {
             try_join_all(sides.iter().map(|side| side.scale(2))).await?;
         }
@@ -203,6 +194,26 @@ async fn act(stage: &Stage<'_>, scenario: Scenario, sides: &[Side]) -> Result<()
             scale_controller(stage, 2).await?;
             down?;
         }
+    }
+    Ok(())
+}
+
+/// Rollouts, one after the other, for as long as it takes until there was every fault.
+async fn roll_through_faults(stage: &Stage<'_>, sides: &[Side]) -> Result<()> {
+    let (mut ids, mut read, mut ips) = (Vec::new(), Vec::new(), Vec::new());
+    for side in sides {
+        ids.extend_from_slice(side.load_balancers());
+        ips.extend(side.addresses().await?);
+        if side.protected {
+            read.extend_from_slice(side.load_balancers());
+        }
+    }
+    for fault in Fault::all(&ips) {
+        // Nothing is read of a CLB behind which nothing ends.
+        if try_join_all(sides.iter().map(Side::settled)).await?.iter().all(|settled| *settled) {
+            restart(sides).await?;
+        }
+        fault.endure(stage, &ids, &read).await?;
     }
     Ok(())
 }

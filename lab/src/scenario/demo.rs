@@ -70,8 +70,9 @@ fn waves(chosen: &[Scenario]) -> Vec<Vec<Scenario>> {
         vec![Scenario::Delete, Scenario::Rollout],
         vec![Scenario::Long, Scenario::ScaleIn],
         vec![Scenario::Force, Scenario::SlowStart],
-        vec![Scenario::Lag, Scenario::L7],
+        vec![Scenario::Lag],
         vec![Scenario::TwoClbs],
+        vec![Scenario::L7],
         vec![Scenario::ClbFaults],
     ];
     let of_wave = |wave: Vec<Scenario>| -> Vec<Scenario> {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 
 use super::stage::Stage;
 use crate::clb::credentials::Secret;
@@ -166,42 +167,77 @@ async fn annotate(cluster: &Cluster, namespace: &str, carrier: &Carrier, id: &st
     crate::process::output("kubectl annotate", &mut kubectl).await.map(drop)
 }
 
-/// How long each fault of [`faults`] lasts.
+/// How long a fault lasts at least.
 const FAULT: Duration = Duration::from_secs(3);
+/// How long it may take until something was read with it: a new pod starts first, and an old one ends then.
+const READ_LIMIT: Duration = Duration::from_secs(45);
 
-/// Everything that can be wrong with reads of a CLB, one after the other, until all have been.
-pub(super) async fn faults(stage: &Stage<'_>, ids: &[String], ips: &[String]) -> Result<()> {
-    let admin = stage.clb().await?.admin();
-    for kind in kinds(ips) {
-        let all: Vec<Value> =
-            ids.iter().map(|id| json!({"loadBalancerId": id, "fault": kind})).collect();
-        admin.set("faults", &all).await.with_context(|| kind.to_string())?;
-        tokio::time::sleep(FAULT).await;
-    }
-    admin.set("faults", &json!([])).await?;
-    // Keys that are taken back, and given again.
-    admin.delete("credentials").await?;
-    tokio::time::sleep(FAULT).await;
-    let (id, key) = SECRET;
-    admin.set("credentials", &[Secret::permanent(id, key)]).await
+/// One way in which a CLB cannot be read, or not rightly.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// The API answers so.
+    Answers(Value),
+    /// The keys are taken back.
+    Keys,
 }
 
-fn kinds(ips: &[String]) -> Vec<Value> {
-    vec![
-        json!({"kind": "staleReads", "ageSeconds": 5}),
-        json!({"kind": "flappingWeight", "weight": 10, "periodMillis": 700}),
-        json!({"kind": "partialListeners"}),
-        json!({"kind": "missingRows", "ips": ips}),
-        json!({"kind": "nullMembers", "members": ["Weight"]}),
-        json!({"kind": "nullMembers", "members": ["Targets"]}),
-        json!({"kind": "unknownMembers"}),
-        json!({"kind": "lowerCaseTypes"}),
-        json!({"kind": "slow", "millis": 2500}),
-        json!({"kind": "truncatedJson"}),
-        json!({"kind": "httpStatus", "status": 503}),
-        json!({"kind": "throttling"}),
-        json!({"kind": "expiredToken"}),
-        json!({"kind": "clockSkew", "seconds": -400}),
-        json!({"kind": "apiError", "code": "InternalError", "message": "an error of the service"}),
-    ]
+impl Fault {
+    /// All of them; `ips` are addresses of pods.
+    pub(super) fn all(ips: &[String]) -> Vec<Self> {
+        let answers = [
+            json!({"kind": "staleReads", "ageSeconds": 5}),
+            json!({"kind": "flappingWeight", "weight": 10, "periodMillis": 700}),
+            json!({"kind": "partialListeners"}),
+            json!({"kind": "missingRows", "ips": ips}),
+            json!({"kind": "nullMembers", "members": ["Weight"]}),
+            json!({"kind": "nullMembers", "members": ["Targets"]}),
+            json!({"kind": "unknownMembers"}),
+            json!({"kind": "lowerCaseTypes"}),
+            json!({"kind": "slow", "millis": 2500}),
+            json!({"kind": "truncatedJson"}),
+            json!({"kind": "httpStatus", "status": 503}),
+            json!({"kind": "throttling"}),
+            json!({"kind": "expiredToken"}),
+            json!({"kind": "clockSkew", "seconds": -400}),
+            json!({"kind": "apiError", "code": "InternalError", "message": "an error of the service"}),
+        ];
+        answers.into_iter().map(Self::Answers).chain([Self::Keys]).collect()
+    }
+
+    /// Lets the CLBs `ids` have it until those of `read` have been read with it; and takes it away.
+    ///
+    /// # Errors
+    /// Nothing was read: the fault would have shown nothing.
+    pub(super) async fn endure(
+        &self,
+        stage: &Stage<'_>,
+        ids: &[String],
+        read: &[String],
+    ) -> Result<()> {
+        let admin = stage.clb().await?.admin();
+        let known = admin.calls().await?.len();
+        match self {
+            Self::Answers(kind) => {
+                let fault = |id: &String| json!({"loadBalancerId": id, "fault": kind});
+                let faults: Vec<Value> = ids.iter().map(fault).collect();
+                admin.set("faults", &faults).await.with_context(|| kind.to_string())?;
+            }
+            Self::Keys => admin.delete("credentials").await?,
+        }
+        let began = Instant::now();
+        let mut were_read = read.is_empty();
+        while !were_read || began.elapsed() < FAULT {
+            if began.elapsed() >= READ_LIMIT {
+                bail!("no CLB was read within {} s while {self:?}", READ_LIMIT.as_secs());
+            }
+            sleep(Duration::from_millis(500)).await;
+            let calls = admin.calls().await?;
+            let mut since = calls.iter().skip(known).flat_map(|call| &call.load_balancer_ids);
+            were_read = were_read || since.any(|id| read.contains(id));
+        }
+        match self {
+            Self::Answers(_) => admin.set("faults", &json!([])).await,
+            Self::Keys => admin.set("credentials", &[Secret::permanent(SECRET.0, SECRET.1)]).await,
+        }
+    }
 }

@@ -255,11 +255,15 @@ impl Side {
         self.standing.finish().await
     }
 
-    /// Ids of its CLBs, and the addresses of its pods.
-    pub(super) async fn clbs(&self) -> Result<(&[String], Vec<String>)> {
+    /// Ids of its CLBs.
+    pub(super) fn load_balancers(&self) -> &[String] {
+        self.standing.load_balancers()
+    }
+
+    /// The addresses of its pods.
+    pub(super) async fn addresses(&self) -> Result<Vec<String>> {
         let pods = self.list().await?;
-        let ips = pods.into_iter().filter_map(|pod| pod.status?.pod_ip).collect();
-        Ok((self.standing.load_balancers(), ips))
+        Ok(pods.into_iter().filter_map(|pod| pod.status?.pod_ip).collect())
     }
 }
 
