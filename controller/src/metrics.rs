@@ -119,6 +119,7 @@ pub struct Metrics {
     watch_fresh: Family<KindLabel, Gauge>,
     watch_errors: Family<KindLabel, Counter>,
     calls: Family<CallLabel, Counter>,
+    clb_calls: Family<CallLabel, Counter>,
     call_duration: Durations<CallNameLabel>,
     hold_requests: Family<StatusLabel, Counter>,
     hold_waiting: Gauge,
@@ -153,6 +154,7 @@ impl Metrics {
             watch_fresh: Family::default(),
             watch_errors: Family::default(),
             calls: Family::default(),
+            clb_calls: Family::default(),
             call_duration,
             hold_requests: Family::default(),
             hold_waiting: Gauge::default(),
@@ -200,6 +202,11 @@ impl Metrics {
             "Time of a write to the API server",
             Unit::Seconds,
             metrics.call_duration.clone(),
+        );
+        registry.register(
+            "clb_calls",
+            "Calls of the API of Tencent's load balancers, by how they ended after their tries",
+            metrics.clb_calls.clone(),
         );
         registry.register(
             "hold_requests",
@@ -266,6 +273,11 @@ impl Metrics {
     pub fn call(&self, call: &'static str, result: &'static str, took: Duration) {
         self.calls.get_or_create(&CallLabel { call, result }).inc();
         self.call_duration.get_or_create(&CallNameLabel { call }).observe(took.as_secs_f64());
+    }
+
+    /// A call of the CLB API ended, after all its tries.
+    pub fn clb_call(&self, call: &'static str, result: &'static str) {
+        self.clb_calls.get_or_create(&CallLabel { call, result }).inc();
     }
 
     /// A hold was answered.

@@ -132,6 +132,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             api,
             vpc_id: clb.clb_vpc_id,
             leadership: leadership.clone(),
+            metrics: metrics.clone(),
             clock: Arc::new(jiff::Timestamp::now),
         };
         background.spawn(reader.run(stop.clone()));

@@ -7,16 +7,16 @@
 //! ```
 //! One CLB or region that fails delays no other: each read stands for itself, and so does its reason.
 
+mod outcome;
 mod poll;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use lameduck_clb::{Bindings, Client, Endpoint, Error, Listeners, Settings, VpcAddress};
 use lameduck_core::drain::clb::ReadOf;
 use tokio::task::JoinSet;
@@ -26,10 +26,12 @@ use tracing::{debug, warn};
 
 use crate::args::ClbArgs;
 use crate::engine::Clock;
-use crate::index::{ClbPod, PodKey, SharedIndex};
+use crate::index::{ClbPod, Index, PodKey, SharedIndex, Tried};
 use crate::leader::Leadership;
+use crate::metrics::Metrics;
 use crate::text::chain;
 
+use outcome::label;
 use poll::Polls;
 
 /// The client that the arguments describe; none where they name no region.
@@ -54,6 +56,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const READS_AT_ONCE: usize = 20;
 /// Addresses of one look-up: the largest number that other calls of the API take.
 const LOOK_UP_MAX: usize = 20;
+/// The same for those whose look-up failed before.
+const LOOK_UP_AGAIN_MAX: usize = 5;
 /// Time before a look-up that failed is tried again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
 
@@ -95,6 +99,8 @@ pub struct Reader<A> {
     pub vpc_id: Option<String>,
     /// Who leads.
     pub leadership: Leadership,
+    /// Metrics.
+    pub metrics: Metrics,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -118,146 +124,171 @@ fn learn(regions: &mut Regions, found: &Bindings) {
 
 /// What came back.
 enum Answer {
-    Read { id: Arc<str>, at: Timestamp, result: Result<Listeners, Error> },
-    LookedUp { asked: Vec<PodKey>, result: Result<Bindings, Error> },
+    Read { id: Arc<str>, result: Result<Listeners, Error> },
+    LookedUp { asked: Vec<ClbPod>, result: Result<Bindings, Error> },
+}
+
+/// What the loop has in hand. Nothing of it outlives leadership: who leads meanwhile reads on.
+#[derive(Default)]
+struct Desk {
+    polls: Polls,
+    under_way: JoinSet<Answer>,
+    regions: Regions,
+    /// A look-up is on its way.
+    looking_up: bool,
+    /// No other begins before.
+    look_up_at: Option<Instant>,
+    /// The next look at what drains.
+    look_at: Option<Instant>,
 }
 
 impl<A: Api> Reader<A> {
     /// Reads until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut polls = Polls::default();
-        let mut under_way: JoinSet<Answer> = JoinSet::new();
-        let mut looking_up: HashSet<PodKey> = HashSet::new();
-        let mut not_before: Option<Instant> = None;
-        let mut regions: Regions = HashMap::new();
+        let mut desk = Desk::default();
+        let mut led = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(LOOK_EVERY) => {}
-                Some(answer) = under_way.join_next(), if !under_way.is_empty() => {
+                Some(answer) = desk.under_way.join_next(), if !desk.under_way.is_empty() => {
                     match answer {
-                        Ok(answer) => {
-                            if let Answer::LookedUp { result: Ok(found), .. } = &answer {
-                                learn(&mut regions, found);
-                            }
-                            self.take(answer, &mut polls, &mut looking_up, &mut not_before);
+                        Ok(answer) => self.take(answer, &mut desk),
+                        Err(error) => {
+                            // Maybe it was the look-up.
+                            desk.looking_up = false;
+                            warn!(%error, "A read of a load balancer did not end in order.");
                         }
-                        Err(error) => warn!(%error, "A read of a load balancer did not end in order."),
                     }
                 }
             }
             if !self.leadership.is_held() {
-                polls = Polls::default();
+                if std::mem::take(&mut led) {
+                    desk = Desk::default();
+                    self.index.with(Index::forget_clbs);
+                }
                 continue;
             }
-            let draining = self.index.with(|index| index.clb_draining());
-            let mut wanted: HashMap<Arc<str>, Vec<PodKey>> = HashMap::new();
-            for pod in &draining {
-                for id in &pod.load_balancers {
-                    wanted.entry(Arc::clone(id)).or_default().push(pod.key.clone());
-                }
-            }
-            regions.retain(|id, _| wanted.contains_key(id));
+            led = true;
             let now = Instant::now();
-            for id in polls.due(&wanted, now, READS_AT_ONCE.saturating_sub(under_way.len())) {
-                let api = self.api.clone();
-                // The moment before the request: what is read is at least that new.
-                let at = (self.clock)();
-                let region = regions.get(&id).cloned();
-                under_way.spawn(async move {
-                    let result = api.targets(&id, region.as_deref()).await;
-                    Answer::Read { id, at, result }
-                });
-            }
-            if not_before.is_none_or(|at| at <= now) && looking_up.is_empty() {
-                self.look_up(&draining, &mut looking_up, &mut under_way);
+            // Answers come more often than it is worth looking at everything that drains.
+            if desk.look_at.is_none_or(|at| at <= now) {
+                desk.look_at = Some(now + LOOK_EVERY);
+                self.look(&mut desk, now);
             }
         }
     }
 
-    /// Starts the look-up of pods that were not looked up yet.
-    fn look_up(
-        &self,
-        draining: &[ClbPod],
-        looking_up: &mut HashSet<PodKey>,
-        under_way: &mut JoinSet<Answer>,
-    ) {
+    /// Starts the reads and the look-up that are due.
+    fn look(&self, desk: &mut Desk, now: Instant) {
+        let draining = self.index.with(|index| index.clb_draining());
+        let mut wanted: HashMap<Arc<str>, Vec<PodKey>> = HashMap::new();
+        for pod in &draining {
+            for id in &pod.load_balancers {
+                wanted.entry(Arc::clone(id)).or_default().push(pod.key.clone());
+            }
+        }
+        desk.regions.retain(|id, _| wanted.contains_key(id));
+        let free = READS_AT_ONCE.saturating_sub(desk.under_way.len());
+        for id in desk.polls.due(&wanted, now, free) {
+            let api = self.api.clone();
+            let region = desk.regions.get(&id).cloned();
+            desk.under_way.spawn(async move {
+                let result = api.targets(&id, region.as_deref()).await;
+                Answer::Read { id, result }
+            });
+        }
+        if !desk.looking_up && desk.look_up_at.is_none_or(|at| at <= now) {
+            self.look_up(draining, desk);
+        }
+    }
+
+    /// Starts the look-up of pods that were not looked up yet: those first that nobody tried, and of the
+    /// others few at a time, those first whose try is longest ago. What one of them has that the API does
+    /// not take holds up few others, and not again and again the same.
+    fn look_up(&self, mut draining: Vec<ClbPod>, desk: &mut Desk) {
         let Some(vpc_id) = &self.vpc_id else { return };
+        let untried = draining.iter().any(|pod| pod.look_up == Tried::Never);
+        let most = if untried { LOOK_UP_MAX } else { LOOK_UP_AGAIN_MAX };
+        draining.retain(|pod| match pod.look_up {
+            Tried::Never => true,
+            Tried::Failed(_) => !untried,
+            Tried::Done => false,
+        });
+        draining.sort_by_key(|pod| pod.look_up);
         let (mut asked, mut backends) = (Vec::new(), Vec::new());
-        for pod in draining.iter().filter(|pod| !pod.looked_up) {
+        for pod in draining {
             // The first one always: no pod has so many addresses.
-            if !asked.is_empty() && backends.len() + pod.addresses.len() > LOOK_UP_MAX {
+            if !asked.is_empty() && backends.len() + pod.addresses.len() > most {
                 break;
             }
-            asked.push(pod.key.clone());
-            let addresses = pod.addresses.iter();
             backends.extend(
-                addresses.map(|private_ip| VpcAddress {
+                pod.addresses.iter().map(|private_ip| VpcAddress {
                     vpc_id: vpc_id.clone(),
                     private_ip: *private_ip,
                 }),
             );
+            asked.push(pod);
         }
         if backends.is_empty() {
             return;
         }
-        looking_up.extend(asked.iter().cloned());
+        desk.looking_up = true;
         let api = self.api.clone();
-        under_way.spawn(async move {
+        desk.under_way.spawn(async move {
             let result = api.bindings(&backends).await;
             Answer::LookedUp { asked, result }
         });
     }
 
-    fn take(
-        &self,
-        answer: Answer,
-        polls: &mut Polls,
-        looking_up: &mut HashSet<PodKey>,
-        not_before: &mut Option<Instant>,
-    ) {
+    fn take(&self, answer: Answer, desk: &mut Desk) {
         match answer {
-            Answer::Read { id, at, result } => {
+            Answer::Read { id, result } => {
+                self.metrics.clb_call("DescribeTargets", label(&result));
                 if let Err(error) = &result {
                     warn!(load_balancer = &*id, error = %chain(error), "A load balancer was not read.");
                 }
+                let (at, pods) = ((self.clock)(), desk.polls.pods(&id));
                 let changed = self.index.with(|index| {
-                    index.clb_read(&id, at, |pod| match &result {
-                        Ok(listeners) => rows::of(listeners, &pod.addresses),
+                    index.clb_read(&id, &pods, at, |addresses| match &result {
+                        Ok(listeners) => rows::of(listeners, addresses),
                         Err(error) if error.is_not_found() => {
                             ReadOf::NotFound(error.to_string().into())
                         }
                         Err(error) => ReadOf::Failed(error.to_string().into()),
                     })
                 });
-                polls.ended(&id, changed, Instant::now());
+                desk.polls.ended(&id, changed, Instant::now());
             }
             Answer::LookedUp { asked, result } => {
-                looking_up.clear();
+                self.metrics.clb_call("DescribeLBListeners", label(&result));
+                desk.looking_up = false;
                 match &result {
-                    Ok(found) => debug!(
-                        pods = asked.len(),
-                        load_balancers = found.load_balancers.len(),
-                        "Addresses were looked up."
-                    ),
-                    Err(error) => {
-                        *not_before = Some(Instant::now() + LOOK_UP_AGAIN);
-                        warn!(
+                    Ok(found) => {
+                        learn(&mut desk.regions, found);
+                        debug!(
                             pods = asked.len(),
-                            error = %chain(error),
-                            "The load balancers of pods could not be looked up; trying again."
+                            load_balancers = found.load_balancers.len(),
+                            "Addresses were looked up."
                         );
                     }
+                    Err(error) => warn!(
+                        pods = asked.len(),
+                        error = %chain(error),
+                        "The load balancers of pods could not be looked up; trying again."
+                    ),
                 }
-                self.index.with(|index| {
-                    for key in &asked {
-                        let outcome = match &result {
-                            Ok(found) => rows::bound(found, index.clb_addresses(key)),
-                            Err(error) => Err(format!("the look-up of its address: {error}")),
-                        };
-                        index.clb_looked_up(key, outcome);
+                let now = Instant::now();
+                for pod in asked {
+                    let outcome = match &result {
+                        Ok(found) => rows::bound(found, &pod.addresses),
+                        Err(error) => Err(format!("the look-up of its address: {error}")),
+                    };
+                    if outcome.is_err() {
+                        desk.look_up_at = Some(now + LOOK_UP_AGAIN);
                     }
-                });
+                    self.index.with(|index| index.clb_looked_up(&pod, now, outcome));
+                }
             }
         }
     }

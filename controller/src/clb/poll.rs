@@ -81,6 +81,11 @@ impl Polls {
             .collect()
     }
 
+    /// The pods that a load balancer is read for.
+    pub(super) fn pods(&self, id: &str) -> Vec<PodKey> {
+        self.0.get(id).map(|poll| poll.pods.iter().cloned().collect()).unwrap_or_default()
+    }
+
     /// A read has ended; `changed` tells whether it said something new about any pod.
     pub(super) fn ended(&mut self, id: &str, changed: bool, now: Instant) {
         if let Some(poll) = self.0.get_mut(id) {

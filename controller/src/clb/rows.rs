@@ -63,7 +63,8 @@ fn alone(listeners: &Listeners, addresses: &[IpAddr]) -> BTreeSet<Place> {
 
 /// The load balancers that a look-up found for a pod, or why that cannot be relied on.
 pub(super) fn bound(found: &Bindings, addresses: &[IpAddr]) -> Result<Vec<Arc<str>>, String> {
-    if let Some(gap) = found.gaps.first() {
+    // Null in place of the list may be the API's word for none.
+    if let Some(gap) = found.gaps.iter().find(|gap| gap.kind != GapKind::NoValue) {
         return Err(format!("the look-up of its address could not be read whole: {gap}"));
     }
     let carries = |listeners: &Listeners| {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use lameduck_clb::{BoundLoadBalancer, Failure, Listener, Target, Weight};
+use jiff::Timestamp;
+use lameduck_clb::{BoundLoadBalancer, Failure, Gap, GapKind, Listener, Target, Weight};
 use lameduck_core::drain::decide;
 use lameduck_core::policy::{Policy, TrafficOff};
 use serde_json::json;
@@ -19,6 +20,8 @@ struct World {
     found: Vec<String>,
     /// The region of those that a look-up finds.
     region: Option<String>,
+    /// A part of each look-up's answer cannot be read.
+    gap: bool,
     reads: Vec<String>,
     look_ups: Vec<usize>,
 }
@@ -29,6 +32,11 @@ struct Fake(Arc<Mutex<World>>);
 impl Fake {
     fn set(&self, id: &str, weight: Option<u8>) {
         self.0.lock().unwrap().weights.insert(id.to_owned(), weight);
+    }
+
+    /// How many addresses each look-up asked about.
+    fn look_ups(&self) -> Vec<usize> {
+        std::mem::take(&mut self.0.lock().unwrap().look_ups)
     }
 
     fn reads(&self) -> Vec<String> {
@@ -80,7 +88,14 @@ impl Api for Fake {
             region: world.region.clone(),
             listeners: listeners(10),
         });
-        Ok(Bindings { load_balancers: load_balancers.collect(), gaps: vec![] })
+        let load_balancers = load_balancers.collect();
+        let gap = Gap {
+            kind: GapKind::Unreadable,
+            detail: "LoadBalancers[0] has no id".into(),
+            listener_id: None,
+            location_id: None,
+        };
+        Ok(Bindings { load_balancers, gaps: Vec::from_iter(world.gap.then_some(gap)) })
     }
 }
 
@@ -119,12 +134,18 @@ fn index(pods: usize, look_up: bool) -> SharedIndex {
 }
 
 fn start(index: &SharedIndex, api: &Fake, look_up: bool) -> CancellationToken {
+    start_led(index, api, look_up, Duration::from_secs(1_000_000))
+}
+
+/// As [`start`], by a leader for so long.
+fn start_led(index: &SharedIndex, api: &Fake, look_up: bool, leads: Duration) -> CancellationToken {
     let leadership = Leadership::default();
-    leadership.hold_until(Duration::from_secs(1_000_000));
+    leadership.hold_until(leads);
     let reader = Reader {
         index: index.clone(),
         api: api.clone(),
         vpc_id: look_up.then(|| "vpc-1".to_owned()),
+        metrics: Metrics::new(leadership.clone()),
         leadership,
         clock: Arc::new(now),
     };
@@ -202,6 +223,84 @@ async fn a_service_in_node_port_mode_and_a_policy_of_endpoint_slices_are_not_rea
     assert_eq!(api.reads(), Vec::<String>::new());
     let why = "Service shop/web sends through ports of nodes";
     assert!(says(&index).contains(why), "{}", says(&index));
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_never_had_an_address_is_behind_no_load_balancer() {
+    let (index, api) = (index(0, true), Fake::default());
+    let mut pending = deleted(pod("web-0"), now());
+    pending["status"]["podIPs"] = json!([]);
+    index.with(|index| index.apply_pod(serde_json::from_value(pending).unwrap()));
+    let stop = start(&index, &api, true);
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(api.reads(), Vec::<String>::new());
+    assert_eq!(api.look_ups(), Vec::<usize>::new());
+    assert!(says(&index).starts_with("EndpointsNotReady"), "{}", says(&index));
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_of_a_pod_is_not_its_successors() {
+    let (index, api) = (index(1, false), Fake::default());
+    api.set("lb-1", Some(0));
+    let stop = start(&index, &api, false);
+    sleep(Duration::from_secs(4)).await;
+    assert!(says(&index).starts_with("ClbWeightZero"), "{}", says(&index));
+    stop.cancel();
+    sleep(Duration::from_secs(1)).await;
+    let mut successor = deleted(pod("web-0"), now());
+    successor["metadata"]["uid"] = json!("another");
+    index.with(|index| index.apply_pod(serde_json::from_value(successor).unwrap()));
+    assert!(
+        says(&index).starts_with("ClbUnknown: CLB lb-1: it has not been read"),
+        "{}",
+        says(&index)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_with_its_nodes_addresses_is_not_read() {
+    let (index, api) = (index(0, true), Fake::default());
+    api.set("lb-1", Some(10));
+    let mut on_host = deleted(pod("web-0"), now());
+    on_host["spec"]["hostNetwork"] = json!(true);
+    index.with(|index| index.apply_pod(serde_json::from_value(on_host).unwrap()));
+    let stop = start(&index, &api, true);
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!((api.reads(), api.look_ups()), (vec![], vec![]));
+    assert!(says(&index).starts_with("EndpointsNotReady"), "{}", says(&index));
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_lead_any_more_forgets_what_was_read() {
+    let (index, api) = (index(1, false), Fake::default());
+    api.set("lb-1", Some(0));
+    let stop = start_led(&index, &api, false, Duration::from_secs(10));
+    sleep(Duration::from_secs(4)).await;
+    assert!(says(&index).starts_with("ClbWeightZero"), "{}", says(&index));
+    sleep(Duration::from_secs(8)).await;
+    assert!(says(&index).contains("it has not been read yet"), "{}", says(&index));
+    api.reads();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(api.reads(), Vec::<String>::new());
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_that_cannot_be_read_are_tried_again_with_pauses_and_others_first() {
+    let (index, api) = (index(50, true), Fake::default());
+    api.set("lb-1", Some(10));
+    api.0.lock().unwrap().gap = true;
+    let stop = start(&index, &api, true);
+    sleep(Duration::from_secs(31)).await;
+    let look_ups = api.look_ups();
+    assert!(look_ups.len() <= 7, "{look_ups:?}");
+    assert_eq!(look_ups[..4], [20, 20, 10, 5], "each was tried once before any is tried again");
+    api.0.lock().unwrap().gap = false;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(api.look_ups().iter().sum::<usize>(), 50, "each once more, and then no more");
     stop.cancel();
 }
 

@@ -144,7 +144,7 @@ impl Engine {
         if !self.leadership.is_held() {
             return Err(CallError::NotLeading);
         }
-        self.index.with(|index| index.clb_nudged(key));
+        self.index.with(|index| index.clb_nudged(key, &pod.uid));
         let weights = [(CUSTOM_WEIGHT_SERVICE, "0"), (CUSTOM_WEIGHT_INGRESS, "0")];
         match self.pods.write_annotations(key, &pod.uid, &weights).await {
             Ok(()) => self.events.send(key, &pod.uid, event),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lameduck_core::drain::ConditionStatus;
 use lameduck_core::drain::clb::{ClbFacts, History, LoadBalancer, LookUp, ReadOf};
+use lameduck_core::drain::{ConditionStatus, Containers};
 use lameduck_core::policy::Provider;
 use tokio::time::Instant;
 
@@ -19,8 +19,21 @@ pub(super) struct Clb {
     histories: HashMap<Arc<str>, History>,
     /// Load balancers that a look-up of its address found, or why it did not succeed. None: not yet.
     found: Option<Result<Vec<Arc<str>>, String>>,
+    /// When that was.
+    looked_up_at: Option<Instant>,
     /// TKE was reminded of its weight.
     nudged: bool,
+}
+
+/// Whether the addresses of a pod were looked up. In the order in which they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tried {
+    /// Nobody tried.
+    Never,
+    /// It did not succeed; when that was.
+    Failed(Instant),
+    /// It did.
+    Done,
 }
 
 /// A pod whose load balancers are to be read.
@@ -28,12 +41,14 @@ pub(super) struct Clb {
 pub struct ClbPod {
     /// Which one.
     pub key: PodKey,
+    /// Its UID.
+    pub uid: Box<str>,
     /// Its addresses.
     pub addresses: Box<[IpAddr]>,
     /// The load balancers that its Services name, and those that were found.
     pub load_balancers: Vec<Arc<str>>,
-    /// Its address was looked up.
-    pub looked_up: bool,
+    /// Whether its addresses were looked up.
+    pub look_up: Tried,
 }
 
 impl Index {
@@ -53,52 +68,75 @@ impl Index {
                 .traffic_off
                 .as_ref()
                 .is_some_and(|condition| condition.status == ConditionStatus::True);
-            (!is_off && self.reads_clbs_of(pod)).then(|| ClbPod {
+            let clb = self.clb.get(key);
+            let wants = !is_off && self.reads_clbs_of(pod) && may_be_bound(pod, clb);
+            wants.then(|| ClbPod {
                 key: key.clone(),
+                uid: pod.uid.clone(),
                 addresses: pod.addresses.clone(),
                 load_balancers: self.load_balancers(key, pod),
-                looked_up: matches!(self.clb.get(key), Some(Clb { found: Some(Ok(_)), .. })),
+                look_up: match clb {
+                    Some(Clb { found: Some(Ok(_)), .. }) => Tried::Done,
+                    Some(Clb { looked_up_at: Some(at), .. }) => Tried::Failed(*at),
+                    _ => Tried::Never,
+                },
             })
         })
         .collect()
     }
 
-    /// A read of a load balancer has ended; `about` says what it tells of a pod. Returns whether it told
-    /// anything new.
+    /// Nothing is known of load balancers: somebody else has read them since, or nobody.
+    pub fn forget_clbs(&mut self) {
+        self.clb.clear();
+    }
+
+    /// A read of a load balancer for `pods` has ended; `about` says what it tells of addresses. Returns
+    /// whether it told anything new.
     pub fn clb_read(
         &mut self,
         id: &Arc<str>,
+        pods: &[PodKey],
         at: Timestamp,
-        about: impl Fn(&ClbPod) -> ReadOf,
+        about: impl Fn(&[IpAddr]) -> ReadOf,
     ) -> bool {
         let mut changed = false;
-        for pod in self.clb_draining().iter().filter(|pod| pod.load_balancers.contains(id)) {
-            let clb = self.clb.entry(pod.key.clone()).or_default();
-            changed |= clb.histories.entry(Arc::clone(id)).or_default().take(at, about(pod));
-            self.dirty.insert(pod.key.clone());
+        for key in pods {
+            let Some(pod) = self.pods.get(key).filter(|pod| pod.deletion.is_some()) else {
+                continue;
+            };
+            let clb = self.clb.entry(key.clone()).or_default();
+            let history = clb.histories.entry(Arc::clone(id)).or_default();
+            changed |= history.take(at, about(&pod.addresses));
+            self.dirty.insert(key.clone());
         }
         changed
     }
 
-    /// A look-up of a pod's address has ended: the load balancers that it found, or why it found nothing.
-    pub fn clb_looked_up(&mut self, key: &PodKey, found: Result<Vec<Arc<str>>, String>) {
-        if self.pods.contains_key(key) {
-            self.clb.entry(key.clone()).or_default().found = Some(found);
-            self.dirty.insert(key.clone());
+    /// A look-up of a pod's addresses has ended: the load balancers that it found, or why it found nothing.
+    pub fn clb_looked_up(
+        &mut self,
+        asked: &ClbPod,
+        now: Instant,
+        found: Result<Vec<Arc<str>>, String>,
+    ) {
+        if let Some(clb) = self.clb_of(&asked.key, &asked.uid) {
+            clb.found = Some(found);
+            clb.looked_up_at = Some(now);
+            self.dirty.insert(asked.key.clone());
         }
     }
 
     /// TKE was reminded of a pod's weight, or that was tried: once is enough.
-    pub fn clb_nudged(&mut self, key: &PodKey) {
-        if self.pods.contains_key(key) {
-            self.clb.entry(key.clone()).or_default().nudged = true;
+    pub fn clb_nudged(&mut self, key: &PodKey, uid: &str) {
+        if let Some(clb) = self.clb_of(key, uid) {
+            clb.nudged = true;
         }
     }
 
-    /// A pod's addresses.
-    #[must_use]
-    pub fn clb_addresses(&self, key: &PodKey) -> &[IpAddr] {
-        self.pods.get(key).map_or(&[], |pod| &pod.addresses)
+    /// What is kept of this pod, and of none before or after it of the same name.
+    fn clb_of(&mut self, key: &PodKey, uid: &str) -> Option<&mut Clb> {
+        self.pods.get(key).filter(|pod| *pod.uid == *uid && pod.deletion.is_some())?;
+        Some(self.clb.entry(key.clone()).or_default())
     }
 
     /// What core decides from. None where nobody reads load balancers for this pod.
@@ -115,6 +153,9 @@ impl Index {
             return None;
         }
         let clb = self.clb.get(key);
+        if !may_be_bound(pod, clb) {
+            return Some(ClbFacts::default());
+        }
         let unread = |why| format!("the watch of ingresses {why}");
         let unknown = self.health(Kind::Ingresses).stale(now).map(unread);
         let look_up = match clb.and_then(|clb| clb.found.as_ref()) {
@@ -185,4 +226,16 @@ impl Index {
         all.dedup();
         all
     }
+}
+
+/// Whether a load balancer may have the pod's addresses as its backends, for the pod's sake.
+fn may_be_bound(pod: &Pod, clb: Option<&Clb>) -> bool {
+    // What was read is read to the end.
+    if clb.is_some_and(|clb| !clb.histories.is_empty()) {
+        return true;
+    }
+    // Those of its node stand for everything on that node, and TKE binds no such pod.
+    let of_node = pod.addresses == pod.node_addresses;
+    // Without anything that runs it serves nobody, and its addresses may long be another pod's.
+    !pod.addresses.is_empty() && !of_node && pod.containers == Containers::Running
 }

@@ -20,7 +20,7 @@ use lameduck_core::policy::Policy;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use clb::ClbPod;
+pub use clb::{ClbPod, Tried};
 pub use endpoints::FreshSlices;
 pub use health::{BROKEN_MAX, Health, Kind, SILENCE_MAX};
 pub use pod::{Pod, PodKey};

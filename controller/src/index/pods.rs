@@ -41,11 +41,12 @@ impl Index {
             namespace: self.interner.get(&pod.metadata.namespace),
             name: pod.metadata.name.as_str().into(),
         };
-        let first = self
-            .pods
-            .get(&key)
-            .filter(|known| *known.uid == *pod.metadata.uid)
-            .and_then(|known| known.deletion);
+        let known = self.pods.get(&key).filter(|known| *known.uid == *pod.metadata.uid);
+        if known.is_none() {
+            // What was read is about another pod of this name.
+            self.clb.remove(&key);
+        }
+        let first = known.and_then(|known| known.deletion);
         let pod = Pod::new(pod, &mut self.interner, first.as_ref());
         if pod.deletion.is_some() && pod.is_managed() {
             self.terminating.entry(Arc::clone(&key.namespace)).or_default().insert(key.clone());

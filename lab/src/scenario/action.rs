@@ -208,14 +208,25 @@ async fn roll_through_faults(stage: &Stage<'_>, sides: &[Side]) -> Result<()> {
             read.extend_from_slice(side.load_balancers());
         }
     }
-    for fault in Fault::all(&ips) {
-        // Nothing is read of a CLB behind which nothing ends.
-        if try_join_all(sides.iter().map(Side::settled)).await?.iter().all(|settled| *settled) {
-            restart(sides).await?;
+    let faults = async {
+        for fault in Fault::all(&ips) {
+            fault.endure(stage, &ids, &read).await?;
         }
-        fault.endure(stage, &ids, &read).await?;
+        Ok(())
+    };
+    // Nothing is read of a CLB behind which nothing ends.
+    let rollouts = async {
+        loop {
+            if try_join_all(sides.iter().map(Side::settled)).await?.iter().all(|settled| *settled) {
+                restart(sides).await?;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        faults = faults => faults,
+        error = rollouts => error,
     }
-    Ok(())
 }
 
 async fn restart(sides: &[Side]) -> Result<()> {

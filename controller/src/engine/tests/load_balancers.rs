@@ -22,7 +22,8 @@ async fn tke_is_reminded_once_and_a_refusal_of_that_holds_up_nothing() {
         };
         let rows = ReadOf::Rows { rows: vec![row], gaps: vec![], alone: BTreeSet::new() };
         let at = scene.start + SignedDuration::from_secs(second);
-        scene.index.with(|index| index.clb_read(&"lb-1".into(), at, |_| rows.clone()));
+        let pods = [PodKey::new("shop", "web-0")];
+        scene.index.with(|index| index.clb_read(&"lb-1".into(), &pods, at, |_| rows.clone()));
     };
     scene.index.with(|index| {
         index.read_clbs(false);

@@ -1,6 +1,7 @@
 //! What the reads of one load balancer say about one pod.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,8 +18,8 @@ struct Seen {
     frontend: Box<str>,
     /// When it was bound first.
     registered: Option<Box<str>>,
-    /// As it was read last.
-    weight: u8,
+    /// As it was read last, where it could be.
+    weight: Option<u8>,
     /// Since when it is listed no more.
     gone_since: Option<Timestamp>,
 }
@@ -38,7 +39,7 @@ struct Read {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Without {
     Failure(Box<str>),
-    NotFound { since: Timestamp, why: Box<str> },
+    NotFound { since: Timestamp, last: Timestamp, why: Box<str> },
 }
 
 /// Everything that the reads of one load balancer have said about one pod.
@@ -48,16 +49,17 @@ pub struct History {
     seen: BTreeMap<Slot, Seen>,
     last: Option<Read>,
     without: Option<Without>,
-    /// Since when somebody reads.
-    since: Option<Timestamp>,
 }
 
 /// Time between the first and the last of the reads that agree, at least: two reads at one moment are one.
 const AGREE_OVER: SignedDuration = SignedDuration::from_secs(1);
+/// Time between two reads that agree, at most: nobody knows what was in between. As long as a round takes
+/// through two thousand load balancers.
+const AGREE_WITHIN: SignedDuration = SignedDuration::from_secs(120);
 /// How long a row that was not read with weight 0 must be gone before that is believed.
 const VANISHED_SECONDS: u32 = 30;
-/// A read that is older than this says nothing about now: twice the slowest poll.
-const FRESH: SignedDuration = SignedDuration::from_secs(10);
+/// A read that is older than this says nothing about now: one round through five hundred load balancers.
+const FRESH: SignedDuration = SignedDuration::from_secs(30);
 
 /// What a history says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ pub(super) enum Says {
     On(String),
     /// Off so far, not often enough yet; since when.
     Confirming(String, Timestamp),
-    /// Whole reads, and never a row of the pod; since when.
+    /// Whole reads in a row, and never a row of the pod; since when.
     NotBound(Timestamp),
     /// A row is listed no more that was not read with weight 0 before; until when that is not believed, and
     /// which.
@@ -82,7 +84,6 @@ pub(super) enum Says {
 impl History {
     /// Takes in one read. Returns whether it says anything else than the one before.
     pub fn take(&mut self, at: Timestamp, read: ReadOf) -> bool {
-        self.since.get_or_insert(at);
         let rows_before = self.last.as_ref().map(|last| last.rows.clone());
         let without_before = self.without.clone();
         match read {
@@ -90,7 +91,8 @@ impl History {
             ReadOf::NotFound(why) => self.not_found(at, why),
             ReadOf::Failed(why) => self.failed(why),
         }
-        without_before != self.without
+        // Not its words: a failure has a new request id each time.
+        without_before.as_ref().map(discriminant) != self.without.as_ref().map(discriminant)
             || rows_before != self.last.as_ref().map(|last| last.rows.clone())
     }
 
@@ -116,17 +118,18 @@ impl History {
                 seen.registered.clone_from(&row.registered);
             }
             // Unreadable weights were sorted out above, but for a read that has a row that takes traffic.
-            seen.weight = row.weight.unwrap_or(seen.weight);
+            seen.weight = row.weight.or(seen.weight);
         }
         for ((place, port), seen) in &mut self.seen {
             let is_listed = rows.iter().any(|row| row.place == *place && row.port == *port);
             seen.gone_since = if is_listed { None } else { seen.gone_since.or(Some(at)) };
         }
         self.without = None;
-        let before = self.last.as_ref().filter(|last| last.rows == rows);
+        let soon = |last: &&Read| last.at <= at && at.duration_since(last.at) <= AGREE_WITHIN;
+        let before = self.last.as_ref().filter(|last| last.rows == rows).filter(soon);
         let equal = match before.and_then(|last| last.equal) {
-            Some((count, first)) if first <= at => (count.saturating_add(1), first),
-            _ => (1, at),
+            Some((count, first)) => (count.saturating_add(1), first),
+            None => (1, at),
         };
         self.last = Some(Read { at, rows, alone, equal: Some(equal) });
     }
@@ -141,7 +144,7 @@ impl History {
             Some(Without::NotFound { since, .. }) => *since,
             _ => at,
         };
-        self.without = Some(Without::NotFound { since, why });
+        self.without = Some(Without::NotFound { since, last: at, why });
         self.disagree();
     }
 
@@ -172,7 +175,10 @@ impl History {
     /// been given to another pod, which shows as a later binding.
     pub(super) fn says(&self, id: &str, ended: bool, confirm: u32, now: Timestamp) -> Says {
         match (&self.without, &self.last) {
-            (Some(Without::NotFound { since, why }), _) => Says::NotFound(*since, why.to_string()),
+            (Some(Without::NotFound { last, .. }), _) if is_old(*last, now) => not_read(id, *last),
+            (Some(Without::NotFound { since, why, .. }), _) => {
+                Says::NotFound(*since, why.to_string())
+            }
             (Some(Without::Failure(why)), _) => Says::Unknown(format!("CLB {id}: {why}")),
             (None, None) => Says::Unknown(format!("CLB {id}: it has not been read yet")),
             (None, Some(last)) => self.rows_say(last, id, ended, confirm, now),
@@ -185,14 +191,11 @@ impl History {
         if !taking.is_empty() {
             return Says::On(format!("CLB {id} still sends to it: {}", listed(taking.into_iter())));
         }
-        if now.duration_since(last.at) > FRESH {
-            return Says::Unknown(format!(
-                "CLB {id} has not been read since {}",
-                text::clock(last.at)
-            ));
+        if is_old(last.at, now) {
+            return not_read(id, last.at);
         }
         if self.seen.is_empty() {
-            return Says::NotBound(self.since.unwrap_or(last.at));
+            return Says::NotBound(last.equal.map_or(last.at, |(_, first)| first));
         }
         if let Some((since, row)) = self.vanished()
             && now < later(since, VANISHED_SECONDS)
@@ -227,10 +230,11 @@ impl History {
     /// The row that vanished last of those that were never read with weight 0. TKE sets a weight to 0 for
     /// as long as the pod is there, so an answer that leaves a row out may rather be a partial one.
     fn vanished(&self) -> Option<(Timestamp, String)> {
-        let gone = self.seen.iter().filter(|(_, seen)| seen.weight > 0);
+        let gone = self.seen.iter().filter(|(_, seen)| seen.weight != Some(0));
         let gone = gone.filter_map(|(slot, seen)| Some((seen.gone_since?, slot, seen)));
         let (since, (place, port), seen) = gone.max_by_key(|(since, ..)| *since)?;
-        let Seen { frontend, weight, .. } = seen;
+        let weight = seen.weight.map_or_else(|| "unknown".to_owned(), |weight| weight.to_string());
+        let frontend = &seen.frontend;
         Some((since, format!("{} {frontend} -> :{port} weight {weight}", place.listener)))
     }
 
@@ -251,4 +255,13 @@ impl History {
         let Some(first) = seen.and_then(|seen| seen.registered.as_ref()) else { return true };
         row.registered.as_ref().is_none_or(|registered| registered == first)
     }
+}
+
+/// Also where the clock went back.
+fn is_old(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at).abs() > FRESH
+}
+
+fn not_read(id: &str, since: Timestamp) -> Says {
+    Says::Unknown(format!("CLB {id} has not been read since {}", text::clock(since)))
 }

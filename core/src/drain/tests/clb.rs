@@ -75,6 +75,16 @@ fn two_reads_of_zero_a_second_apart_are_off_and_say_so() {
 }
 
 #[test]
+fn reads_with_a_long_time_between_them_do_not_agree() {
+    // A leader that leads again after a while has what it read before.
+    let zero = vec![row("lbl-1", 0)];
+    let mut reads = vec![(5, zero.clone()), (6, zero.clone()), (130, zero.clone())];
+    assert_eq!(verdict(history(&reads), 130).reason(), TrafficReason::ClbConfirming);
+    reads.push((131, zero));
+    assert!(verdict(history(&reads), 131).is_off());
+}
+
+#[test]
 fn one_listener_that_sends_keeps_the_pod_on() {
     let partial = vec![row("lbl-1", 0), row("lbl-2", 10)];
     let on = verdict(history(&[(5, partial.clone()), (7, partial)]), 7);
@@ -96,6 +106,11 @@ fn gone_after_it_was_seen_is_off_and_empty_from_the_start_is_not_for_a_while() {
     let seen = history(&[(5, vec![row("lbl-1", 0)]), (6, vec![]), (7, vec![])]);
     let off = verdict(seen, 7);
     assert!(off.is_off() && off.message().contains("1 unbound"), "{}", off.message());
+    // Nothing read, and then one answer without the pod: that is only the first.
+    let mut late = History::default();
+    late.take(at(1), ReadOf::Failed("away".into()));
+    late.take(at(60), answer(&[]));
+    assert_eq!(verdict(late, 60).reason(), TrafficReason::ClbUnknown);
     let never = history(&[(5, vec![]), (6, vec![]), (34, vec![]), (35, vec![])]);
     assert_eq!(verdict(never.clone(), 34).reason(), TrafficReason::ClbUnknown);
     let decision = decide(&settled(), &facts(vec![("lb-1", never.clone())]), at(34));
@@ -137,7 +152,7 @@ fn what_was_not_read_is_unknown_with_its_reason() {
         assert_eq!(verdict(history, 7).reason(), expected, "{listener}");
     }
     assert_eq!(
-        verdict(history(&[(5, zero.clone()), (6, zero)]), 17).reason(),
+        verdict(history(&[(5, zero.clone()), (6, zero)]), 37).reason(),
         TrafficReason::ClbUnknown
     );
     assert_eq!(verdict(History::default(), 17).reason(), TrafficReason::ClbUnknown);
@@ -263,6 +278,8 @@ fn a_load_balancer_that_does_not_exist_is_believed_after_a_while_with_a_warning(
     assert!(off.traffic.message().contains("CLB lb-1 does not exist"), "{}", off.traffic.message());
     let reasons: Vec<_> = off.condition_events.iter().map(|event| event.reason).collect();
     assert_eq!(reasons, [EventReason::TrafficOff, EventReason::ClbNotFound]);
+    // A word of long ago.
+    assert_eq!(verdict(history.clone(), 96).reason(), TrafficReason::ClbUnknown);
     // It exists after all.
     history.take(at(66), answer(&[row("lbl-1", 10)]));
     assert_eq!(verdict(history, 66).reason(), TrafficReason::ClbWeightNotZero);
