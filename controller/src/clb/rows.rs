@@ -11,7 +11,7 @@ use lameduck_core::drain::clb::{Gap, Place, ReadOf, Row};
 pub(super) fn of(listeners: &Listeners, addresses: &[IpAddr]) -> ReadOf {
     let rows = listeners
         .rows()
-        .filter(|row| row.target.private_ips.iter().any(|ip| addresses.contains(ip)))
+        .filter(|row| has(row.target, addresses))
         .map(|row| Row {
             place: place(row.listener, row.rule),
             frontend: frontend(row.listener, row.rule).into(),
@@ -40,25 +40,19 @@ pub(super) fn of(listeners: &Listeners, addresses: &[IpAddr]) -> ReadOf {
 
 /// Places where no other backend has a weight above 0. One that cannot be read may have.
 fn alone(listeners: &Listeners, addresses: &[IpAddr]) -> BTreeSet<Place> {
-    let takes = |target: &Target| {
-        target.weight != Weight::Known(0)
-            && !target.private_ips.iter().any(|ip| addresses.contains(ip))
-    };
-    let on_layer_4 = |listener: &Listener| {
-        let targets = listener.targets.as_ref()?;
-        (!targets.iter().any(takes)).then(|| place(listener, None))
-    };
-    let on_layer_7 = |listener: &Listener, rule: &Rule| {
-        let targets = rule.targets.as_ref()?;
-        (!targets.iter().any(takes)).then(|| place(listener, Some(rule)))
-    };
-    let listeners = listeners.listeners.iter();
-    let alone = listeners.flat_map(|listener| {
-        let rules = listener.rules.iter().flatten();
-        let rules = rules.filter_map(|rule| on_layer_7(listener, rule));
-        on_layer_4(listener).into_iter().chain(rules).collect::<Vec<_>>()
-    });
-    alone.collect()
+    let takes = |target: &Target| target.weight != Weight::Known(0) && !has(target, addresses);
+    let is_alone =
+        |targets: &Option<Vec<Target>>| targets.as_ref().is_some_and(|all| !all.iter().any(takes));
+    let mut alone = BTreeSet::new();
+    for listener in &listeners.listeners {
+        if is_alone(&listener.targets) {
+            alone.insert(place(listener, None));
+        }
+        for rule in listener.rules.iter().flatten().filter(|rule| is_alone(&rule.targets)) {
+            alone.insert(place(listener, Some(rule)));
+        }
+    }
+    alone
 }
 
 /// The load balancers that a look-up found for a pod, or why that cannot be relied on.
@@ -70,11 +64,15 @@ pub(super) fn bound(found: &Bindings, addresses: &[IpAddr]) -> Result<Vec<Arc<st
     let carries = |listeners: &Listeners| {
         let mut rows = listeners.rows();
         // A part that cannot be read may hide the pod.
-        !listeners.is_complete()
-            || rows.any(|row| row.target.private_ips.iter().any(|ip| addresses.contains(ip)))
+        !listeners.is_complete() || rows.any(|row| has(row.target, addresses))
     };
     let ids = found.load_balancers.iter().filter(|bound| carries(&bound.listeners));
     Ok(ids.map(|bound| bound.load_balancer_id.as_str().into()).collect())
+}
+
+/// Whether a backend is the pod with these addresses.
+fn has(target: &Target, addresses: &[IpAddr]) -> bool {
+    target.private_ips.iter().any(|ip| addresses.contains(ip))
 }
 
 fn place(listener: &Listener, rule: Option<&Rule>) -> Place {

@@ -84,31 +84,36 @@ pub(super) enum Says {
 impl History {
     /// Takes in one read. Returns whether it says anything else than the one before.
     pub fn take(&mut self, at: Timestamp, read: ReadOf) -> bool {
-        let rows_before = self.last.as_ref().map(|last| last.rows.clone());
-        let without_before = self.without.clone();
-        match read {
-            ReadOf::Rows { rows, gaps, alone } => self.answered(at, rows, &gaps, alone),
-            ReadOf::NotFound(why) => self.not_found(at, why),
-            ReadOf::Failed(why) => self.failed(why),
-        }
         // Not its words: a failure has a new request id each time.
-        without_before.as_ref().map(discriminant) != self.without.as_ref().map(discriminant)
-            || rows_before != self.last.as_ref().map(|last| last.rows.clone())
+        let without_before = self.without.as_ref().map(discriminant);
+        let other_rows = match read {
+            ReadOf::Rows { rows, gaps, alone } => self.answered(at, rows, &gaps, alone),
+            ReadOf::NotFound(why) => {
+                self.not_found(at, why);
+                false
+            }
+            ReadOf::Failed(why) => {
+                self.failed(why);
+                false
+            }
+        };
+        other_rows || without_before != self.without.as_ref().map(discriminant)
     }
 
+    /// Returns whether there are other rows than before.
     fn answered(
         &mut self,
         at: Timestamp,
         mut rows: Vec<Row>,
         gaps: &[Gap],
         alone: BTreeSet<Place>,
-    ) {
+    ) -> bool {
         rows.sort_by(|a, b| (&a.place, a.port).cmp(&(&b.place, b.port)));
         // A row that takes traffic is a fact, however much else is missing.
         let takes = rows.iter().any(|row| row.weight.is_some_and(|weight| weight > 0));
         if !takes && let Some(why) = self.hidden(&rows, gaps) {
             self.failed(why.into());
-            return;
+            return false;
         }
         for row in &rows {
             let seen = self.seen.entry((row.place.clone(), row.port)).or_default();
@@ -126,12 +131,14 @@ impl History {
         }
         self.without = None;
         let soon = |last: &&Read| last.at <= at && at.duration_since(last.at) <= AGREE_WITHIN;
-        let before = self.last.as_ref().filter(|last| last.rows == rows).filter(soon);
-        let equal = match before.and_then(|last| last.equal) {
+        let same = self.last.as_ref().filter(|last| last.rows == rows);
+        let other_rows = same.is_none();
+        let equal = match same.filter(soon).and_then(|last| last.equal) {
             Some((count, first)) => (count.saturating_add(1), first),
             None => (1, at),
         };
         self.last = Some(Read { at, rows, alone, equal: Some(equal) });
+        other_rows
     }
 
     fn failed(&mut self, why: Box<str>) {

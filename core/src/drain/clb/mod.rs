@@ -6,7 +6,8 @@
 //! ```
 //! A pod's traffic is off where every row of its address, on every listener and rule of every CLB that
 //! carries it, reads weight 0 in reads that agree, or is gone after it was seen: at once where it was read
-//! with weight 0 before, else after a while. A row that comes back takes that back. A failed, stale or partial read is *unknown*.
+//! with weight 0 before, else after a while. A row that comes back takes that back. A failed, stale or
+//! partial read is *unknown*.
 //!
 //! At weight 0 a CLB sends nothing new and leaves what is connected alone (Tencent's document 457/60064).
 
@@ -34,6 +35,10 @@ const NOT_BOUND_SECONDS: u32 = 30;
 /// a new one is known everywhere.
 const NOT_FOUND_SECONDS: u32 = 60;
 
+/// How long a look-up of the addresses of a pod may fail that no object puts behind a CLB: longer than what
+/// passes by itself. An API that is away for an hour must not hold up what has nothing to do with it.
+const LOOK_UP_SECONDS: u32 = 60;
+
 /// A load balancer that carries the pod, or may.
 #[derive(Clone, Debug)]
 pub struct LoadBalancer {
@@ -42,10 +47,6 @@ pub struct LoadBalancer {
     /// What was read of it about the pod.
     pub history: History,
 }
-
-/// How long a look-up of the addresses of a pod may fail that no object puts behind a CLB: longer than what
-/// passes by itself. An API that is away for an hour must not hold up what has nothing to do with it.
-const LOOK_UP_SECONDS: u32 = 60;
 
 /// Whether load balancers are known that no object names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
