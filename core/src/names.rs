@@ -27,6 +27,10 @@ pub const ANNOTATION_ORIGINAL_GRACE: &str =
 /// Annotation on a workload: the JSON of the update strategy that its author asked for.
 pub const ANNOTATION_ORIGINAL_UPDATE_STRATEGY: &str = "lameduck.dev/original-update-strategy";
 
+/// Annotation on a Service: the JSON of its [`LB_RS_WEIGHT`] as its author wrote it, and what we put in its
+/// place. It is written and removed in one patch with that one.
+pub const ANNOTATION_ORIGINAL_LB_RS_WEIGHT: &str = "lameduck.dev/original-lb-rs-weight";
+
 /// Namespace of the installation. It is never enrolled.
 pub const SYSTEM_NAMESPACE: &str = "lameduck-system";
 /// Namespaces whose pods are never touched, whatever their labels say.
@@ -46,3 +50,6 @@ pub const HOLD_SERVICE: &str = "lameduck-hold.lameduck-system:8080";
 pub const CUSTOM_WEIGHT_SERVICE: &str = "service.cloud.tencent.com/custom-weight";
 /// The same at CLBs of Ingresses, from v2.6.0 of the ingress-controller on.
 pub const CUSTOM_WEIGHT_INGRESS: &str = "ingress.cloud.tencent.com/custom-weight";
+/// Annotation on a Service: JSON of the weights of StatefulSets' pods at its CLB, by ordinal, 0 to 100
+/// (document 457/51258).
+pub const LB_RS_WEIGHT: &str = "service.cloud.tencent.com/lb-rs-weight";
