@@ -2,12 +2,12 @@
 //! what a type cannot say about itself.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, ValidationRule,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, ValidationRule,
 };
 use kube::CustomResourceExt;
 
-use crate::TerminationPolicy;
 use crate::names::POLICY_NONE;
+use crate::{TerminationPolicy, Upgrade};
 
 /// The definition of `TerminationPolicy`.
 #[must_use]
@@ -42,6 +42,19 @@ pub fn termination_policy_crd() -> CustomResourceDefinition {
     crd
 }
 
+/// The definition of `Upgrade`.
+#[must_use]
+pub fn upgrade_crd() -> CustomResourceDefinition {
+    let mut crd = Upgrade::crd();
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut();
+        if let Some(root) = schema.and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            plain_integers(root);
+        }
+    }
+    crd
+}
+
 fn rule(rule: &str, message: &str) -> ValidationRule {
     ValidationRule {
         rule: rule.to_owned(),
@@ -61,4 +74,7 @@ fn plain_integers(schema: &mut JSONSchemaProps) {
         .iter_mut()
         .flat_map(|properties| properties.values_mut())
         .for_each(plain_integers);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        plain_integers(items);
+    }
 }

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! TerminationPolicy (cluster) <- label lameduck.dev/policy on [ Namespace | workload | pod template ]
+//! Upgrade (namespace)         -> the StatefulSet of the same name, which owns it
 //! ```
 
 mod crd;
 mod termination_policy;
+mod upgrade;
 
-pub use crd::termination_policy_crd;
+pub use crd::{termination_policy_crd, upgrade_crd};
 pub use lameduck_core::names;
 pub use termination_policy::{TerminationPolicy, TerminationPolicySpec};
+pub use upgrade::{Upgrade, UpgradeSpec};

@@ -1,17 +1,21 @@
-//! The CRD that is installed is the one that the types describe.
+//! The CRDs that are installed are the ones that the types describe.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
+fn committed(text: &str) -> CustomResourceDefinition {
+    serde_saphyr::from_str(text).expect("a file of manifests/crds is a CustomResourceDefinition")
+}
+
+const CURE: &str = "run: cargo run -p lameduck-api --example crd";
+
 #[test]
-fn the_committed_definition_is_the_types_own() {
-    let committed: CustomResourceDefinition = serde_saphyr::from_str(include_str!(
-        "../../manifests/crds/terminationpolicies.lameduck.dev.yaml"
-    ))
-    .expect("manifests/crds/terminationpolicies.lameduck.dev.yaml is a CustomResourceDefinition");
-    assert_eq!(
-        committed,
-        lameduck_api::termination_policy_crd(),
-        "run: cargo run -p lameduck-api --example crd \
-         > manifests/crds/terminationpolicies.lameduck.dev.yaml"
-    );
+fn the_committed_policy_is_the_types_own() {
+    let file = include_str!("../../manifests/crds/terminationpolicies.lameduck.dev.yaml");
+    assert_eq!(committed(file), lameduck_api::termination_policy_crd(), "{CURE}");
+}
+
+#[test]
+fn the_committed_upgrade_is_the_types_own() {
+    let file = include_str!("../../manifests/crds/upgrades.lameduck.dev.yaml");
+    assert_eq!(committed(file), lameduck_api::upgrade_crd(), "{CURE}");
 }

@@ -14,5 +14,6 @@ pub mod lease;
 pub mod names;
 pub mod policy;
 pub mod resolve;
+mod time;
 pub mod unprotected;
 pub mod upgrade;

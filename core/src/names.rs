@@ -26,6 +26,10 @@ pub const ANNOTATION_ORIGINAL_GRACE: &str =
     "lameduck.dev/original-termination-grace-period-seconds";
 /// Annotation on a workload: the JSON of the update strategy that its author asked for.
 pub const ANNOTATION_ORIGINAL_UPDATE_STRATEGY: &str = "lameduck.dev/original-update-strategy";
+/// Annotation on a StatefulSet that stops its upgrade, with the value `true`.
+pub const ANNOTATION_PAUSED: &str = "lameduck.dev/paused";
+/// Annotation on a StatefulSet that has one pod more for its upgrade: what its replicas are without.
+pub const ANNOTATION_ORIGINAL_REPLICAS: &str = "lameduck.dev/original-replicas";
 
 /// Annotation on a Service: the JSON of its [`LB_RS_WEIGHT`] as its author wrote it, and what we put in its
 /// place. It is written and removed in one patch with that one.

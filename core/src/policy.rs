@@ -210,12 +210,105 @@ pub enum StatefulSetStrategy {
     Unchanged,
 }
 
+/// Who says that an upgrade may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UpgradeMode {
+    /// Nobody has to.
+    #[default]
+    Automatic,
+    /// A person, after each batch of `maxUnavailable` pods: `approvedBatches` of the Upgrade.
+    PerBatch,
+    /// A person, at the start: `approvedBatches` of the Upgrade.
+    Manual,
+}
+
+/// Whether a StatefulSet has one pod more while it is upgraded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Surge {
+    /// 0: it keeps its size.
+    None,
+    /// 1: one more.
+    One,
+    /// One more unless the set has volumeClaimTemplates: a volume is made for that pod too, and stays.
+    #[default]
+    Auto,
+}
+
+impl Serialize for Surge {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => serializer.serialize_u8(0),
+            Self::One => serializer.serialize_u8(1),
+            Self::Auto => serializer.serialize_str("Auto"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Surge {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::Number(number) if number.as_u64() == Some(0) => Ok(Self::None),
+            serde_json::Value::Number(number) if number.as_u64() == Some(1) => Ok(Self::One),
+            serde_json::Value::String(text) if text == "Auto" => Ok(Self::Auto),
+            other => Err(serde::de::Error::custom(format!("{other} is none of 0, 1, \"Auto\""))),
+        }
+    }
+}
+
+impl JsonSchema for Surge {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Surge".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"x-kubernetes-int-or-string": true, "enum": [0, 1, "Auto"]})
+    }
+}
+
+/// How StatefulSets with `updateStrategy: OnDelete` are carried to a new revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Upgrades {
+    /// Who says that it may go on.
+    pub mode: UpgradeMode,
+    /// Pods that may be out of service at once; also the size of a batch.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_unavailable: u32,
+    /// Whether the set has one pod more meanwhile: 0, 1, or Auto, which is 1 unless the set has
+    /// volumeClaimTemplates.
+    pub surge: Surge,
+    /// Seconds that a new pod must stay ready before it gets its weight back.
+    #[schemars(range(min = 0, max = 3600))]
+    pub soak_seconds: u32,
+    /// After so many seconds without a step the upgrade is Stalled. A drain has its own deadline.
+    #[schemars(range(min = 1, max = 86400))]
+    pub progress_deadline_seconds: u32,
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        Self {
+            mode: UpgradeMode::default(),
+            max_unavailable: 1,
+            surge: Surge::default(),
+            soak_seconds: 10,
+            progress_deadline_seconds: 600,
+        }
+    }
+}
+
 /// StatefulSets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StatefulSets {
     /// The update strategy to enforce.
     pub update_strategy: StatefulSetStrategy,
+    /// How a new revision gets to the pods.
+    pub upgrade: Upgrades,
 }
 
 /// A whole policy, as the decisions read it. `Policy::default()` is the policy of an empty spec.

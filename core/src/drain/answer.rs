@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::facts::{ConditionStatus, Deletion, NodeState, PodFacts, later};
+use super::facts::{ConditionStatus, Deletion, NodeState, PodFacts};
 use crate::inject::MARGIN_SECONDS;
+use crate::time::later;
 
 /// State of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

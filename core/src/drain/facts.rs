@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::clb::ClbFacts;
 use crate::policy::Policy;
+use crate::time::later;
 
 /// The deletion of a pod, as the *first* request for it said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +53,6 @@ impl Deletion {
     pub fn killed_at(&self) -> Timestamp {
         later(self.requested_at, self.grace_seconds)
     }
-}
-
-/// `at` plus seconds; the end of time where that does not exist.
-pub(super) fn later(at: Timestamp, seconds: u32) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether anything of the pod runs.

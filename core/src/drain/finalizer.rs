@@ -5,9 +5,10 @@
 
 use jiff::Timestamp;
 
-use super::facts::{Containers, Deletion, NodeState, PodFacts, later};
+use super::facts::{Containers, Deletion, NodeState, PodFacts};
 use super::reason::{EventReason, EventText};
 use super::traffic::Traffic;
+use crate::time::later;
 
 /// Seconds after the kubelet's own kill before a container that is said to run is not believed any more.
 /// The kubelet retries its final delete every 10 s; six of those.

@@ -44,6 +44,28 @@ pub enum EventReason {
     LabelRestored,
     /// The pod's label names a policy that does not exist.
     UnknownPolicy,
+    /// A StatefulSet has a new revision, and its pods are carried to it.
+    UpgradeStarted,
+    /// A pod is taken out of service for the upgrade.
+    OrdinalTaken,
+    /// It is deleted, because it may.
+    OrdinalDeleted,
+    /// An ordinal is back in service.
+    OrdinalBack,
+    /// An ordinal could not be taken out in time, and was given back as it was.
+    OrdinalWithdrawn,
+    /// Somebody stopped the upgrade.
+    UpgradePaused,
+    /// A person has to say that the upgrade may go on.
+    ApprovalNeeded,
+    /// The upgrade cannot go on by itself.
+    UpgradeStalled,
+    /// The upgrade was ended; weights and replicas are put back.
+    UpgradeAborted,
+    /// Every pod has the revision, and serves.
+    UpgradeComplete,
+    /// Somebody else changed the replicas during an upgrade: theirs stay.
+    ReplicasChanged,
 }
 
 impl EventReason {
@@ -67,6 +89,17 @@ impl EventReason {
             Self::Unprotected => "Unprotected",
             Self::LabelRestored => "LabelRestored",
             Self::UnknownPolicy => "UnknownPolicy",
+            Self::UpgradeStarted => "UpgradeStarted",
+            Self::OrdinalTaken => "OrdinalTaken",
+            Self::OrdinalDeleted => "OrdinalDeleted",
+            Self::OrdinalBack => "OrdinalBack",
+            Self::OrdinalWithdrawn => "OrdinalWithdrawn",
+            Self::UpgradePaused => "UpgradePaused",
+            Self::ApprovalNeeded => "ApprovalNeeded",
+            Self::UpgradeStalled => "UpgradeStalled",
+            Self::UpgradeAborted => "UpgradeAborted",
+            Self::UpgradeComplete => "UpgradeComplete",
+            Self::ReplicasChanged => "ReplicasChanged",
         }
     }
 
@@ -79,7 +112,15 @@ impl EventReason {
             | Self::TrafficOff
             | Self::WeightNudged
             | Self::Released
-            | Self::Drained => EventKind::Normal,
+            | Self::Drained
+            | Self::UpgradeStarted
+            | Self::OrdinalTaken
+            | Self::OrdinalDeleted
+            | Self::OrdinalBack
+            | Self::UpgradePaused
+            | Self::ApprovalNeeded
+            | Self::UpgradeAborted
+            | Self::UpgradeComplete => EventKind::Normal,
             Self::TrafficUnknown
             | Self::LastBackend
             | Self::ClbNotFound
@@ -89,17 +130,20 @@ impl EventReason {
             | Self::SigtermIgnored
             | Self::Unprotected
             | Self::LabelRestored
-            | Self::UnknownPolicy => EventKind::Warning,
+            | Self::UnknownPolicy
+            | Self::OrdinalWithdrawn
+            | Self::UpgradeStalled
+            | Self::ReplicasChanged => EventKind::Warning,
         }
     }
 }
 
-/// An event about a pod.
+/// An event about a pod or a StatefulSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventText {
     /// Why.
     pub reason: EventReason,
-    /// What happened to this pod, and what comes next. At most 1 KiB, which the API accepts.
+    /// What happened to this object, and what comes next. At most 1 KiB, which the API accepts.
     pub note: String,
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::facts::{Condition, ConditionStatus, Deletion};
 use super::reason::{EventReason, EventText};
-use super::text;
+use crate::time::clock;
 
 /// How a hold ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -118,7 +118,7 @@ pub fn drained(
         let lives_on = format!(
             "container {container} has no handler for SIGTERM, so that it lives until its kubelet kills \
              it at {}; handle SIGTERM, or lower hold.maxSeconds of its policy",
-            text::clock(deletion.killed_at())
+            clock(deletion.killed_at())
         );
         events.push(EventText::new(EventReason::SigtermIgnored, lives_on.clone()));
         message.push_str(&format!("; {lives_on}"));

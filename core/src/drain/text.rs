@@ -1,15 +1,7 @@
 //! Words that the messages of this module share.
 
-use jiff::{Timestamp, tz::TimeZone};
-
 /// Names of Services shown in a message; the rest is counted.
 const SERVICES_SHOWN: usize = 4;
-
-/// `12:00:03Z`: the date stands on the event and the condition already.
-pub(super) fn clock(at: Timestamp) -> String {
-    let time = at.to_zoned(TimeZone::UTC).datetime().time();
-    format!("{:02}:{:02}:{:02}Z", time.hour(), time.minute(), time.second())
-}
 
 /// `Service shop/web`, `Services shop/a, shop/b and 3 more`. Sorted, each once.
 pub(super) fn services<'a>(names: impl IntoIterator<Item = &'a str>) -> String {

@@ -26,7 +26,7 @@ pub use grace::MARGIN_SECONDS;
 pub use patch::Operation;
 pub use pod::plan_pod;
 pub use skip::{Skip, SkipFacts, skip};
-pub use workload::{WorkloadKind, plan_workload};
+pub use workload::{WorkloadKind, authors_strategy, plan_workload};
 
 use crate::{
     names::POLICY_LABEL,

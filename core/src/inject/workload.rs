@@ -95,6 +95,13 @@ impl Remembered {
     }
 }
 
+/// The update strategy that a StatefulSet's author asked for, where Lameduck put another one in its place;
+/// `annotation` is the value of [`ANNOTATION_ORIGINAL_UPDATE_STRATEGY`].
+#[must_use]
+pub fn authors_strategy(annotation: Option<&str>) -> Option<Value> {
+    serde_json::from_str::<Remembered>(annotation?).ok()?.strategy
+}
+
 /// The fields that Lameduck may change.
 #[derive(Clone, Debug, PartialEq)]
 struct Fields {

@@ -6,8 +6,7 @@ use std::mem::discriminant;
 use jiff::{SignedDuration, Timestamp};
 
 use super::read::{Gap, Place, ReadOf, Row, listed};
-use crate::drain::facts::later;
-use crate::drain::text;
+use crate::time::{clock, later};
 
 /// One row, as it is remembered: place, port.
 type Slot = (Place, u16);
@@ -207,7 +206,7 @@ impl History {
         if let Some((since, row)) = self.vanished()
             && now < later(since, VANISHED_SECONDS)
         {
-            let believed = text::clock(later(since, VANISHED_SECONDS));
+            let believed = clock(later(since, VANISHED_SECONDS));
             let why = format!("CLB {id} lists {row} no more; that is believed from {believed} on");
             return Says::Vanished(later(since, VANISHED_SECONDS), why);
         }
@@ -270,5 +269,5 @@ fn is_old(at: Timestamp, now: Timestamp) -> bool {
 }
 
 fn not_read(id: &str, since: Timestamp) -> Says {
-    Says::Unknown(format!("CLB {id} has not been read since {}", text::clock(since)))
+    Says::Unknown(format!("CLB {id} has not been read since {}", clock(since)))
 }

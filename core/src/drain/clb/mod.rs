@@ -21,10 +21,10 @@ use jiff::Timestamp;
 pub use history::History;
 pub use read::{Gap, Place, ReadOf, Row};
 
-use super::facts::{Containers, PodFacts, later};
+use super::facts::{Containers, PodFacts};
 use super::reason::{EventReason, EventText};
-use super::text;
 use crate::policy::Provider;
+use crate::time::{clock, later};
 use history::Says;
 
 /// How long a CLB that a Service names may list no backend for the pod before it counts as not carrying
@@ -162,7 +162,7 @@ pub(super) fn state(facts: &ClbFacts, pod: &PodFacts, now: Timestamp) -> State {
             }
             Says::NotFound(since, why) => {
                 let until = later(since, NOT_FOUND_SECONDS);
-                let believed = text::clock(until);
+                let believed = clock(until);
                 let absent = format!("CLB {id} does not exist for the CLB API ({why})");
                 if !not_before(until, format!("{absent}; that is believed from {believed} on")) {
                     proof.remarks.push(format!("{absent}, so only endpoints were waited for"));
@@ -190,6 +190,37 @@ pub(super) fn state(facts: &ClbFacts, pod: &PodFacts, now: Timestamp) -> State {
     }
     proof.read = (!off.is_empty()).then(|| off.join("; "));
     State::Off(proof)
+}
+
+/// Whether reads prove that a pod that is not being deleted has weight 0 on all of `load_balancers`: the
+/// evidence, or why not.
+///
+/// # Errors
+/// What takes connections still, or is not known.
+pub fn weight_zero(
+    load_balancers: &[LoadBalancer],
+    confirm_reads: u32,
+    now: Timestamp,
+) -> Result<String, String> {
+    let mut evidence = Vec::new();
+    for LoadBalancer { id, history } in load_balancers {
+        match history.says(id, false, confirm_reads, now) {
+            Says::Off(read) => evidence.push(read),
+            Says::NotBound(since) if now >= later(since, NOT_BOUND_SECONDS) => {
+                evidence.push(format!("CLB {id} lists no backend for it"));
+            }
+            Says::NotFound(since, why) if now >= later(since, NOT_FOUND_SECONDS) => {
+                evidence.push(format!("CLB {id} does not exist ({why})"));
+            }
+            Says::NotBound(_) => return Err(format!("CLB {id} lists no backend for it yet")),
+            Says::On(why) | Says::Confirming(why, _) | Says::Vanished(_, why) => return Err(why),
+            Says::NotFound(_, why) | Says::Unknown(why) => return Err(why),
+        }
+    }
+    if evidence.is_empty() {
+        evidence.push("no CLB with weights stands in front of it".to_owned());
+    }
+    Ok(evidence.join("; "))
 }
 
 /// Why it is not known which load balancers there are that nobody names.

@@ -13,8 +13,9 @@ mod verdict;
 
 use jiff::Timestamp;
 
-use super::facts::{Condition, ConditionStatus, PodFacts, later};
+use super::facts::{Condition, ConditionStatus, PodFacts};
 use super::reason::{EventReason, EventText};
+use crate::time::later;
 
 pub use verdict::{TAKEOVER_SECONDS, entries_off};
 pub(super) use verdict::{nudge, verdict};

@@ -6,12 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::clb::{self, ClbFacts};
 use super::super::facts::{
-    Condition, ConditionStatus, Endpoint, EndpointFacts, Others, PodFacts, Stale, later,
+    Condition, ConditionStatus, Endpoint, EndpointFacts, Others, PodFacts, Stale,
 };
 use super::super::reason::{EventReason, EventText};
 use super::super::text;
 use super::{Traffic, TrafficReason};
 use crate::names::CUSTOM_WEIGHT_SERVICE;
+use crate::time::{clock, later};
 
 /// Endpoints follow a deletion within some 100 ms, so that nobody needs to hear that they have not yet.
 /// Two, because the API keeps whole seconds of a deletion.
@@ -197,7 +198,7 @@ fn last_to_serve(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> O
             "no other endpoint of {} is ready yet, so new connections still come to this pod; one is \
              starting, and is waited for until {}",
             text::services(services),
-            text::clock(until)
+            clock(until)
         ),
         say_at: said_from(pod, now),
         look_at: Some(later(now, TAKEOVER_LOOK_SECONDS).min(until)),
@@ -227,7 +228,7 @@ fn settle(pod: &PodFacts, endpoints: &EndpointFacts, now: Timestamp) -> Result<S
         "endpoints of {} {} since {}",
         text::services(names),
         if published { "terminating (published though not ready)" } else { "not ready" },
-        text::clock(since),
+        clock(since),
     );
     // Without a time to settle there is nothing to round up to.
     let is_over = settle_seconds == 0 || now >= later(since, settle_seconds);
@@ -246,7 +247,7 @@ fn after_settling(
     if is_over {
         return Ok(Settled { reason, evidence: format!("{evidence}; settled {settle_seconds} s") });
     }
-    let until = text::clock(later(since, settle_seconds));
+    let until = clock(later(since, settle_seconds));
     let message = format!("{evidence}; settles for {settle_seconds} s, until {until}");
     Err(Traffic::Settling { since, message })
 }

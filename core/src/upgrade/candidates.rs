@@ -1,0 +1,186 @@
+//! Which ordinal is taken next, or why none may be.
+
+use super::claims::is_broken;
+use super::facts::Facts;
+use super::object::{Claim, Step, UpgradeSpec, UpgradeStatus};
+use super::reason::Reason;
+use super::serving::Ground;
+use super::text;
+use super::weights::with_zeros;
+use super::zeros::wanted;
+use crate::policy::{UpgradeMode, Upgrades};
+
+/// What may be done about the pods that still have another revision.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// There is none.
+    None,
+    /// A pod that serves nobody. It goes without a drain.
+    Broken(u32),
+    /// A pod that serves, and may be missed.
+    Serving(u32),
+    /// None may be taken now.
+    Blocked(Reason, String),
+}
+
+/// The ordinals that an upgrade is about: those of the author's replicas, from the partition on. A pod that
+/// was added for the upgrade is not among them.
+pub(super) fn scope(ground: Ground<'_>) -> impl Iterator<Item = u32> {
+    let set = ground.set;
+    let replicas = set.original_replicas.unwrap_or(set.replicas).min(set.replicas);
+    let end = set.start.saturating_add(replicas);
+    (set.start.max(set.partition)..end).rev()
+}
+
+/// Ordinals whose pods have another revision, also beyond the scope: the highest first.
+pub(super) fn outdated(ground: Ground<'_>) -> impl Iterator<Item = u32> {
+    let set = ground.set;
+    set.ordinals().filter(move |ordinal| {
+        *ordinal >= set.partition
+            && ground.pod(*ordinal).is_some_and(|pod| {
+                pod.deleted_until.is_none() && pod.revision != set.update_revision
+            })
+    })
+}
+
+/// What is next.
+pub(super) fn next(
+    ground: Ground<'_>,
+    upgrades: &Upgrades,
+    spec: &UpgradeSpec,
+    status: &UpgradeStatus,
+) -> Next {
+    let unclaimed = || outdated(ground).filter(|ordinal| status.claim(*ordinal).is_none());
+    if unclaimed().next().is_none() {
+        return Next::None;
+    }
+    if let Some(why) = unapproved(ground, upgrades, spec, status) {
+        return Next::Blocked(Reason::ApprovalNeeded, why);
+    }
+    // What serves nobody costs nothing, and what comes in its place may.
+    let broken = unclaimed().find(|ordinal| ground.pod(*ordinal).is_some_and(is_broken));
+    if let Some(ordinal) = broken {
+        return Next::Broken(ordinal);
+    }
+    let Some(ordinal) = unclaimed().next() else { return Next::None };
+    match blocked(ground, upgrades, status, ordinal) {
+        Some((reason, why)) => Next::Blocked(reason, why),
+        None => Next::Serving(ordinal),
+    }
+}
+
+/// Why a person has to be asked first.
+fn unapproved(
+    ground: Ground<'_>,
+    upgrades: &Upgrades,
+    spec: &UpgradeSpec,
+    status: &UpgradeStatus,
+) -> Option<String> {
+    let approved = spec.approved_batches.saturating_sub(status.approved_before);
+    match upgrades.mode {
+        UpgradeMode::Automatic => None,
+        UpgradeMode::Manual if approved > 0 => None,
+        UpgradeMode::Manual => Some(format!(
+            "mode Manual: it starts when spec.approvedBatches is {}",
+            status.approved_before.saturating_add(1)
+        )),
+        UpgradeMode::PerBatch => {
+            let waiting = |ordinal: &u32| {
+                status.claim(*ordinal).is_none()
+                    && outdated(ground).any(|outdated| outdated == *ordinal)
+            };
+            let begun = scope(ground).filter(|ordinal| !waiting(ordinal)).count();
+            let begun = u32::try_from(begun).unwrap_or(u32::MAX);
+            let begun = begun.saturating_sub(status.updated_before);
+            let allowed = approved.saturating_add(1).saturating_mul(upgrades.max_unavailable);
+            (begun >= allowed).then(|| {
+                format!(
+                    "mode PerBatch: {} of this revision have been taken; the next batch of {} starts when \
+                     spec.approvedBatches is {}",
+                    text::pods(begun),
+                    upgrades.max_unavailable,
+                    status.approved_before.saturating_add(approved).saturating_add(1),
+                )
+            })
+        }
+    }
+}
+
+/// Why a pod that serves cannot be missed now.
+fn blocked(
+    ground: Ground<'_>,
+    upgrades: &Upgrades,
+    status: &UpgradeStatus,
+    ordinal: u32,
+) -> Option<(Reason, String)> {
+    let Ground { facts, set } = ground;
+    let name = ground.name(ordinal);
+    if let Some(why) = &facts.balancers.unknown {
+        return Some((Reason::ClbUnknown, format!("{name} is not taken: {why}")));
+    }
+    // Claimed ones are out by our hand, also while they still serve.
+    let claimed = |ordinal: u32| status.claim(ordinal).is_some();
+    let idle: Vec<(u32, String)> = set
+        .ordinals()
+        .filter(|ordinal| !claimed(*ordinal))
+        .filter_map(|ordinal| Some((ordinal, ground.idle(ordinal)?)))
+        .collect();
+    if let Some((_, why)) = idle.iter().find(|(idle, _)| *idle == ordinal) {
+        // Neither broken nor serving: what it is will show.
+        return Some((Reason::PodsNotServing, why.clone()));
+    }
+    let added = set.original_replicas.map(|original| set.start.saturating_add(original));
+    if let Some((_, why)) = idle.iter().find(|(idle, _)| Some(*idle) == added) {
+        return Some((Reason::Surging, why.clone()));
+    }
+    let out = status.ordinals.len() + idle.len();
+    if out >= usize::try_from(upgrades.max_unavailable).unwrap_or(usize::MAX) {
+        let (reason, why) = match (idle.first(), status.ordinals.first()) {
+            (Some((_, why)), _) => (Reason::PodsNotServing, why.clone()),
+            (None, Some(claim)) => (Reason::Replacing, claim.message.clone()),
+            (None, None) => (Reason::PodsNotServing, String::new()),
+        };
+        return Some((reason, why));
+    }
+    if let Some(budget) = facts.budgets.iter().find(|budget| budget.allowed == 0) {
+        let why =
+            format!("the PodDisruptionBudget {} allows no disruption of {name} now", budget.name);
+        return Some((Reason::BudgetExhausted, why));
+    }
+    let out: Vec<u32> =
+        status.ordinals.iter().map(|claim| claim.ordinal).chain([ordinal]).collect();
+    if let Some(frontend) = ground.last_backend(&out) {
+        let why = format!(
+            "{name} is the last backend that takes connections at {frontend}: more replicas or surge 1 \
+             would let it go"
+        );
+        return Some((Reason::LastBackend, why));
+    }
+    weights_invalid(facts, status, ordinal).map(|why| (Reason::WeightsInvalid, why))
+}
+
+/// Why an ordinal cannot be added to the weights of a Service.
+fn weights_invalid(facts: &Facts, status: &UpgradeStatus, ordinal: u32) -> Option<String> {
+    let mut ordinals = wanted(status);
+    ordinals.insert(ordinal);
+    facts.services.iter().filter(|service| service.load_balancer.is_some()).find_map(|service| {
+        let zeros = super::zeros::beside_others(service, &facts.name, &ordinals)
+            .and_then(|zeros| with_zeros(&service.annotations(), &service.ports, &zeros));
+        zeros.err().map(|why| format!("Service {}: {why}", service.name))
+    })
+}
+
+/// A new claim.
+pub(super) fn claim(ground: Ground<'_>, ordinal: u32, now: jiff::Timestamp) -> Option<Claim> {
+    let pod = ground.pod(ordinal)?;
+    let step = if is_broken(pod) { Step::Deleting } else { Step::WeightZero };
+    Some(Claim {
+        ordinal,
+        pod: pod.name.to_string(),
+        uid: pod.uid.to_string(),
+        step,
+        furthest: step,
+        since: now,
+        message: format!("{} is taken out of service", pod.name),
+    })
+}

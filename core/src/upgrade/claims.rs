@@ -1,0 +1,163 @@
+//! Claimed ordinals: how far each is, from what the cluster shows now.
+
+use jiff::Timestamp;
+
+use super::census::Outcome;
+use super::facts::{Pod, Zero};
+use super::object::{Claim, Step};
+use super::serving::{Ground, not_ready};
+use super::weights::zeros;
+use crate::policy::{Policy, Until};
+use crate::time::{clock, later};
+
+/// What has become of a claim.
+#[derive(Debug)]
+pub(super) enum Course {
+    /// It is here, and waits for this. The UID is that of the pod that is to be replaced.
+    At { step: Step, message: String, uid: Box<str> },
+    /// The ordinal has the revision, and serves.
+    Done(String),
+    /// It is none of the upgrade's business any more.
+    Over(String),
+}
+
+/// What a claim is judged by.
+pub(super) struct Look<'a> {
+    pub(super) ground: Ground<'a>,
+    pub(super) policy: &'a Policy,
+    pub(super) now: Timestamp,
+}
+
+impl Look<'_> {
+    /// Where a claim stands.
+    pub(super) fn course(&self, claim: &Claim) -> Course {
+        let Ground { set, .. } = self.ground;
+        let name = self.ground.name(claim.ordinal);
+        let at = |step, message, uid: &str| Course::At { step, message, uid: uid.into() };
+        if !set.has(claim.ordinal) {
+            return Course::Over(format!("{name} was scaled away"));
+        }
+        let Some(pod) = self.ground.pod(claim.ordinal) else {
+            let message = format!("the StatefulSet controller makes {name}");
+            return at(Step::Replacing, message, &claim.uid);
+        };
+        if let Some(until) = pod.deleted_until {
+            let until = clock(until);
+            return at(
+                Step::Draining,
+                format!(
+                    "{name} was deleted, and ends when its connections have, {until} at the latest"
+                ),
+                &claim.uid,
+            );
+        }
+        if pod.revision != set.update_revision {
+            let (step, message) = self.old(pod, claim);
+            return at(step, message, &pod.uid);
+        }
+        // Not replaced: the template went back to what the pod has.
+        let was_replaced = *pod.uid != *claim.uid;
+        let Some(ready_since) = pod.ready_since else {
+            return at(Step::Starting, not_ready(pod), &claim.uid);
+        };
+        let soak = self.policy.stateful_sets.upgrade.soak_seconds.max(set.min_ready_seconds);
+        let soaked = later(ready_since, soak);
+        if was_replaced && claim.furthest < Step::Returning && self.now < soaked {
+            let until = clock(soaked);
+            let message = format!("{name} is ready, and must stay so until {until}");
+            return at(Step::Soaking, message, &claim.uid);
+        }
+        if let Some(service) = self.still_zero(claim.ordinal) {
+            let message = format!("{name} gets its weight back on Service {service}");
+            return at(Step::Returning, message, &claim.uid);
+        }
+        match self.ground.weightless(pod) {
+            Some(why) => at(Step::Returning, why, &claim.uid),
+            None => Course::Done(format!("{name} has the revision {} and serves", pod.revision)),
+        }
+    }
+
+    /// A pod that is still to be replaced.
+    fn old(&self, pod: &Pod, claim: &Claim) -> (Step, String) {
+        let name = &pod.name;
+        if is_broken(pod) {
+            return (Step::Deleting, format!("{}, so nothing of it drains", not_ready(pod)));
+        }
+        match self.not_zeroed(pod.ordinal) {
+            Err(why) => return (Step::WeightZero, why),
+            Ok(true) => {
+                return (Step::WeightZero, format!("the weight of {name} is being set to 0"));
+            }
+            Ok(false) => {}
+        }
+        let evidence = match &pod.zero {
+            Zero::NotYet(why) => return (Step::WeightZero, why.to_string()),
+            Zero::Proven(evidence) => evidence,
+        };
+        let counts =
+            matches!(self.policy.hold.until, Until::ConnectionsClosed | Until::ConnectionsIdle);
+        if pod.has_hold || !counts || !pod.runs {
+            return (Step::Deleting, evidence.to_string());
+        }
+        // What cannot be counted is waited for as a hold would that can ask nobody.
+        let blind = if claim.step == Step::Counting && *claim.uid == *pod.uid {
+            later(claim.since, self.policy.hold.unreachable_seconds)
+        } else {
+            Timestamp::MAX
+        };
+        match &pod.count {
+            Some(Outcome::Closed(evidence)) => (Step::Deleting, format!("{name}: {evidence}")),
+            Some(Outcome::Left(left)) => {
+                (Step::Deleting, format!("{name} is deleted all the same: {left}"))
+            }
+            Some(Outcome::Cannot(why)) if self.now < blind => (
+                Step::Counting,
+                format!(
+                    "the connections of {name} cannot be counted ({why}); it gets {} s",
+                    self.policy.hold.unreachable_seconds
+                ),
+            ),
+            Some(Outcome::Cannot(why)) => (
+                Step::Deleting,
+                format!("{name} is deleted without a look at its connections: {why}"),
+            ),
+            Some(Outcome::Counting(how)) => (
+                Step::Counting,
+                format!("{name} has no hold, so its connections are counted: {how}"),
+            ),
+            None => (
+                Step::Counting,
+                format!("{name} has no hold, so its connections are going to be counted"),
+            ),
+        }
+    }
+
+    /// Whether a Service still sends to an ordinal by its annotation; the error says why it cannot be told.
+    fn not_zeroed(&self, ordinal: u32) -> Result<bool, String> {
+        let facts = self.ground.facts;
+        for service in facts.services.iter().filter(|service| service.load_balancer.is_some()) {
+            let ours = zeros(&service.annotations())
+                .map_err(|why| format!("Service {}: {why}", service.name))?;
+            if !ours.get(&facts.name).is_some_and(|set| set.contains(&ordinal)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A Service on which an ordinal still has our weight 0.
+    fn still_zero(&self, ordinal: u32) -> Option<&str> {
+        let facts = self.ground.facts;
+        let is_ours = |service: &&super::facts::Service| {
+            let ours = zeros(&service.annotations()).unwrap_or_default();
+            ours.get(&facts.name).is_some_and(|set| set.contains(&ordinal))
+        };
+        facts.services.iter().find(is_ours).map(|service| &*service.name)
+    }
+}
+
+/// Whether a pod serves nobody and nothing in it can be lost: what runs without a hold may have
+/// connections.
+pub(super) fn is_broken(pod: &Pod) -> bool {
+    pod.ready_since.is_none() && (pod.has_hold || !pod.runs)
+}

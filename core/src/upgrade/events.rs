@@ -1,0 +1,61 @@
+//! Events on the StatefulSet: what is new in a status.
+
+use super::object::{Phase, Step, UpgradeStatus};
+use crate::drain::{EventReason, EventText};
+
+/// What happened between two statuses that were stored one after the other. Once per transition.
+#[must_use]
+pub fn events(before: &UpgradeStatus, now: &UpgradeStatus) -> Vec<EventText> {
+    let mut events = Vec::new();
+    let mut say = |reason, note: String| events.push(EventText::new(reason, note));
+    if before.target_revision != now.target_revision && now.phase != Phase::Complete {
+        let note = format!(
+            "{} pods are carried to the revision {}, one after the other",
+            now.total, now.target_revision
+        );
+        say(EventReason::UpgradeStarted, note);
+    }
+    if now.surge_given_up && !before.surge_given_up {
+        let note = now.history.last().map(|entry| entry.message.clone()).unwrap_or_default();
+        say(EventReason::ReplicasChanged, note);
+    }
+    for claim in &now.ordinals {
+        let old = before.claim(claim.ordinal);
+        let stepped = old.is_none_or(|old| old.step != claim.step);
+        if old.is_none() {
+            say(EventReason::OrdinalTaken, format!("{} is taken out of service", claim.pod));
+        }
+        if stepped && claim.step == Step::Deleting {
+            // Why it may go stands in the message: the proof, or that there was none.
+            let note = format!("{} is deleted: {}", claim.pod, claim.message);
+            say(EventReason::OrdinalDeleted, note);
+        }
+    }
+    for old in &before.ordinals {
+        if now.claim(old.ordinal).is_none() {
+            let entries = now.history.iter().rev();
+            let entry = entries.into_iter().find(|entry| entry.ordinal == old.ordinal);
+            let message = entry.map(|entry| entry.message.clone()).unwrap_or_default();
+            let withdrawn = now.withdrawn.as_ref().is_some_and(|one| one.ordinal == old.ordinal);
+            let reason = match withdrawn {
+                true => EventReason::OrdinalWithdrawn,
+                false => EventReason::OrdinalBack,
+            };
+            say(reason, message);
+        }
+    }
+    if before.phase != now.phase {
+        let reason = match now.phase {
+            Phase::Stalled => Some(EventReason::UpgradeStalled),
+            Phase::Paused => Some(EventReason::UpgradePaused),
+            Phase::WaitingForApproval => Some(EventReason::ApprovalNeeded),
+            Phase::Aborted => Some(EventReason::UpgradeAborted),
+            Phase::Complete => Some(EventReason::UpgradeComplete),
+            Phase::Pending | Phase::Progressing => None,
+        };
+        if let Some(reason) = reason {
+            say(reason, now.message.clone());
+        }
+    }
+    events
+}

@@ -1,0 +1,108 @@
+//! Which pods serve, and which of them may be taken away.
+
+use super::facts::{Backend, Facts, Frontend, Pod, Set};
+use super::weights::weight_of_user;
+
+/// What a pod is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) set: &'a Set,
+}
+
+impl<'a> Ground<'a> {
+    /// The pod of an ordinal.
+    pub(super) fn pod(&self, ordinal: u32) -> Option<&'a Pod> {
+        self.facts.pods.iter().find(|pod| pod.ordinal == ordinal)
+    }
+
+    /// Name of an ordinal's pod, also where it is not there.
+    pub(super) fn name(&self, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.facts.name)
+    }
+
+    /// Why the pod of an ordinal takes no traffic; None where it does.
+    pub(super) fn idle(&self, ordinal: u32) -> Option<String> {
+        let name = self.name(ordinal);
+        let Some(pod) = self.pod(ordinal) else { return Some(format!("{name} is not there")) };
+        if pod.deleted_until.is_some() {
+            return Some(format!("{name} is ending"));
+        }
+        if pod.ready_since.is_none() {
+            return Some(not_ready(pod));
+        }
+        self.weightless(pod)
+    }
+
+    /// Where a pod that is ready has no weight although it should; None where it has.
+    pub(super) fn weightless(&self, pod: &Pod) -> Option<String> {
+        if let Some(why) = &self.facts.balancers.unknown {
+            return Some(format!("it is not known whether {} has its weight: {why}", pod.name));
+        }
+        let without = self.facts.balancers.frontends.iter().find(|frontend| {
+            let carries_set = frontend.backends.iter().any(|backend| backend.pod.is_some());
+            let own = frontend.backends.iter().find(|backend| is(backend, pod));
+            carries_set && !own.is_some_and(takes) && !self.user_wants_none(pod, frontend)
+        })?;
+        let Frontend { load_balancer, name, .. } = without;
+        let what = match without.backends.iter().find(|backend| is(backend, pod)) {
+            None => "is no backend",
+            Some(Backend { weight: Some(0), .. }) => "has weight 0",
+            Some(Backend { healthy: Some(false), .. }) => "is not healthy",
+            Some(_) => "has a weight that cannot be read",
+        };
+        Some(format!("{} {what} at CLB {load_balancer} {name}", pod.name))
+    }
+
+    /// Whether the author of the Service keeps the pod at weight 0 there.
+    fn user_wants_none(&self, pod: &Pod, frontend: &Frontend) -> bool {
+        let Some(port) = frontend.port else { return false };
+        let services = self.facts.services.iter();
+        let behind = |id: &std::sync::Arc<str>| *id == frontend.load_balancer;
+        services.filter(|service| service.load_balancer.as_ref().is_some_and(behind)).any(
+            |service| {
+                let weight =
+                    weight_of_user(&service.annotations(), &self.facts.name, pod.ordinal, port);
+                matches!(weight, Ok(Some(0)))
+            },
+        )
+    }
+
+    /// Where nobody would take new connections if these ordinals took none; None where somebody would.
+    pub(super) fn last_backend(&self, out: &[u32]) -> Option<String> {
+        let is_out = |backend: &Backend| {
+            let pod = self.facts.pods.iter().find(|pod| is(backend, pod));
+            pod.is_some_and(|pod| {
+                out.contains(&pod.ordinal)
+                    || pod.deleted_until.is_some()
+                    || pod.ready_since.is_none()
+            })
+        };
+        let alone = self.facts.balancers.frontends.iter().find(|frontend| {
+            let loses = |backend: &Backend| {
+                let pod = self.facts.pods.iter().find(|pod| is(backend, pod));
+                backend.weight != Some(0) && pod.is_some_and(|pod| out.contains(&pod.ordinal))
+            };
+            frontend.backends.iter().any(loses)
+                && !frontend.backends.iter().any(|backend| takes(backend) && !is_out(backend))
+        })?;
+        Some(format!("CLB {} {}", alone.load_balancer, alone.name))
+    }
+}
+
+/// What a pod that is not ready waits for.
+pub(super) fn not_ready(pod: &Pod) -> String {
+    match &pod.trouble {
+        Some(trouble) => format!("{} is not ready: {trouble}", pod.name),
+        None => format!("{} is not ready", pod.name),
+    }
+}
+
+fn is(backend: &Backend, pod: &Pod) -> bool {
+    backend.pod.as_deref() == Some(&*pod.uid)
+}
+
+/// Whether new connections are sent to it.
+fn takes(backend: &Backend) -> bool {
+    backend.weight.is_some_and(|weight| weight > 0) && backend.healthy != Some(false)
+}

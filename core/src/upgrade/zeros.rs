@@ -1,0 +1,56 @@
+//! Which ordinals have weight 0 by our hand, on which Service.
+
+use std::collections::BTreeSet;
+
+use super::facts::{Facts, Service};
+use super::object::UpgradeStatus;
+use super::weights::{Change, Invalid, Zeros, with_zeros, zeros};
+
+/// The ordinals whose weight is to be 0.
+pub(super) fn wanted(status: &UpgradeStatus) -> BTreeSet<u32> {
+    let out = status.ordinals.iter().filter(|claim| claim.step.is_out());
+    out.map(|claim| claim.ordinal).collect()
+}
+
+/// What is to be at 0 on a Service: these of one set, and those of other sets as they are.
+pub(super) fn beside_others(
+    service: &Service,
+    set: &str,
+    ordinals: &BTreeSet<u32>,
+) -> Result<Zeros, Invalid> {
+    let mut all = match zeros(&service.annotations()) {
+        // Nothing is wanted there: then it need not be understood either.
+        Err(_) if ordinals.is_empty() => Zeros::default(),
+        other => other?,
+    };
+    if ordinals.is_empty() {
+        all.remove(set);
+    } else {
+        all.insert(set.into(), ordinals.clone());
+    }
+    Ok(all)
+}
+
+/// Whether a Service has weights of ours for the set.
+pub(super) fn has_ours(service: &Service, set: &str) -> bool {
+    // A record that cannot be read may be about any set. It is taken off by whoever comes first.
+    zeros(&service.annotations()).map_or(service.record.is_some(), |all| all.contains_key(set))
+}
+
+/// The first Service whose annotations are not as they are to be, and how they are to be.
+pub(super) fn change<'a>(
+    facts: &'a Facts,
+    ordinals: &BTreeSet<u32>,
+) -> Option<(&'a Service, Change)> {
+    let none = BTreeSet::new();
+    facts.services.iter().find_map(|service| {
+        // Where no CLB obeys any more, nothing of ours stays.
+        let ordinals = if service.load_balancer.is_some() { ordinals } else { &none };
+        if ordinals.is_empty() && !has_ours(service, &facts.name) {
+            return None;
+        }
+        let zeros = beside_others(service, &facts.name, ordinals).ok()?;
+        let change = with_zeros(&service.annotations(), &service.ports, &zeros).ok()??;
+        Some((service, change))
+    })
+}
