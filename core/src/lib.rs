@@ -15,3 +15,4 @@ pub mod names;
 pub mod policy;
 pub mod resolve;
 pub mod unprotected;
+pub mod upgrade;

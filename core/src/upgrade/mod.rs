@@ -1,0 +1,3 @@
+//! Upgrades of StatefulSets whose pods have no hold in them yet.
+
+pub mod census;
