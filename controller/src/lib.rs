@@ -24,6 +24,7 @@ pub mod leader;
 pub mod metrics;
 pub mod namespaces;
 pub mod pods;
+mod queue;
 pub mod relabel;
 pub mod run;
 pub mod serve;
