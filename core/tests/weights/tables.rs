@@ -123,9 +123,15 @@ fn what_we_brought_goes_with_ours_where_the_text_was_edited() {
         (None, r#"{"defaultWeight":10,"#, r#"{"x":1,"#, Some(r#"{"x":1}"#)),
         (Some("{ }"), "{", " {", Some("{}")),
         (Some(r#"{"groups":[]}"#), "{", " {", Some(r#"{"groups":[]}"#)),
-        // Containers that were empty before us.
+        // Containers that were empty before us stay as they were.
         (
             Some(r#"{"groups":[{"key":{"proto":"TCP","port":80}}]}"#),
+            "{",
+            " {",
+            Some(r#"{"groups":[{"key":{"proto":"TCP","port":80}}]}"#),
+        ),
+        (
+            Some(r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[]}]}"#),
             "{",
             " {",
             Some(r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[]}]}"#),
@@ -137,7 +143,17 @@ fn what_we_brought_goes_with_ours_where_the_text_was_edited() {
             "{",
             " {",
             Some(
-                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"nginx","weights":[]}]}]}"#,
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"nginx"}]}]}"#,
+            ),
+        ),
+        (
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"weights":[],"name":"nginx"}]}]}"#,
+            ),
+            "{",
+            " {",
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"weights":[],"name":"nginx"}]}]}"#,
             ),
         ),
         // The editor listed ours at another weight beside our 0: that counts, not what was before.
@@ -156,9 +172,7 @@ fn what_we_brought_goes_with_ours_where_the_text_was_edited() {
             None,
             r#""port":80}"#,
             r#""port":80,"x":1}"#,
-            Some(
-                r#"{"defaultWeight":10,"groups":[{"key":{"proto":"TCP","port":80,"x":1},"statefulSets":[]}]}"#,
-            ),
+            Some(r#"{"defaultWeight":10,"groups":[{"key":{"proto":"TCP","port":80,"x":1}}]}"#),
         ),
         (
             None,
