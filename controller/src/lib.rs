@@ -33,4 +33,5 @@ pub mod slim;
 mod testing;
 mod text;
 pub mod unprotected;
+pub mod upgrade;
 pub mod watch;

@@ -120,6 +120,7 @@ pub struct Metrics {
     watch_errors: Family<KindLabel, Counter>,
     calls: Family<CallLabel, Counter>,
     clb_calls: Family<CallLabel, Counter>,
+    upgrade_errors: Counter,
     call_duration: Durations<CallNameLabel>,
     hold_requests: Family<StatusLabel, Counter>,
     hold_waiting: Gauge,
@@ -155,6 +156,7 @@ impl Metrics {
             watch_errors: Family::default(),
             calls: Family::default(),
             clb_calls: Family::default(),
+            upgrade_errors: Counter::default(),
             call_duration,
             hold_requests: Family::default(),
             hold_waiting: Gauge::default(),
@@ -230,6 +232,11 @@ impl Metrics {
             metrics.certificate_errors.clone(),
         );
         registry.register(
+            "upgrade_errors",
+            "Looks at upgrades of StatefulSets that failed, and are tried again",
+            metrics.upgrade_errors.clone(),
+        );
+        registry.register(
             "events_dropped",
             "Events that were not sent: the queue was full, or the API server refused them",
             metrics.events_dropped.clone(),
@@ -278,6 +285,11 @@ impl Metrics {
     /// A call of the CLB API ended, after all its tries.
     pub fn clb_call(&self, call: &'static str, result: &'static str) {
         self.clb_calls.get_or_create(&CallLabel { call, result }).inc();
+    }
+
+    /// A look at an upgrade failed, for another reason than that somebody else was faster.
+    pub fn upgrade_error(&self) {
+        self.upgrade_errors.inc();
     }
 
     /// A hold was answered.

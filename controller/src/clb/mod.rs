@@ -9,7 +9,7 @@
 
 mod outcome;
 mod poll;
-mod rows;
+pub(crate) mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +31,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::text::chain;
 
-use outcome::label;
+pub(crate) use outcome::label;
 use poll::Polls;
 
 /// The client that the arguments describe; none where they name no region.

@@ -7,7 +7,6 @@
 //! ```
 //! One pod has at most one write on its way. A pod whose writes fail waits alone.
 
-
 #[cfg(test)]
 mod tests;
 mod writes;

@@ -66,6 +66,8 @@ pub enum EventReason {
     UpgradeComplete,
     /// Somebody else changed the replicas during an upgrade: theirs stay.
     ReplicasChanged,
+    /// Somebody edited the weights of a Service so that ours cannot be told from theirs: they stay.
+    WeightsLeftAlone,
 }
 
 impl EventReason {
@@ -100,6 +102,7 @@ impl EventReason {
             Self::UpgradeAborted => "UpgradeAborted",
             Self::UpgradeComplete => "UpgradeComplete",
             Self::ReplicasChanged => "ReplicasChanged",
+            Self::WeightsLeftAlone => "WeightsLeftAlone",
         }
     }
 
@@ -133,7 +136,8 @@ impl EventReason {
             | Self::UnknownPolicy
             | Self::OrdinalWithdrawn
             | Self::UpgradeStalled
-            | Self::ReplicasChanged => EventKind::Warning,
+            | Self::ReplicasChanged
+            | Self::WeightsLeftAlone => EventKind::Warning,
         }
     }
 }
