@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use futures::future::{join, try_join_all};
 use serde_json::json;
 
-use super::action::Play;
+use super::play::Play;
 use super::report::{Report, Verdict};
 use super::stage::Stage;
 use super::{Overrides, Provider, Scenario, Sides, install, table};
@@ -74,6 +74,10 @@ fn waves(chosen: &[Scenario]) -> Vec<Vec<Scenario>> {
         vec![Scenario::TwoClbs],
         vec![Scenario::L7],
         vec![Scenario::ClbFaults],
+        // Each is little more than its load for most of its time: connections that are waited for.
+        vec![Scenario::Upgrade, Scenario::UpgradeSurge],
+        vec![Scenario::UpgradeRollback, Scenario::UpgradePaused],
+        vec![Scenario::UpgradeBadImage, Scenario::UpgradeOldPods],
     ];
     let of_wave = |wave: Vec<Scenario>| -> Vec<Scenario> {
         wave.into_iter().filter(|scenario| chosen.contains(scenario)).collect()
@@ -147,7 +151,7 @@ async fn play_story(
                 stage.lag().as_secs_f64()
             ),
             Provider::TencentClb => "TKE brings its load balancers up to date 1 to 8 s late, and Lameduck reads \
-                                     them; every field of the policy has its default."
+                                     them; what the policy says of traffic has its default."
                 .to_owned(),
         });
         if arguments.sides != Sides::Plain {
