@@ -41,4 +41,10 @@ scenarios! {
     clb_two: TwoClbs,
     clb_faults: ClbFaults,
     clb_layer_7: L7,
+    upgrade: Upgrade,
+    upgrade_with_a_surge: UpgradeSurge,
+    upgrade_to_a_bad_image: UpgradeBadImage,
+    upgrade_and_rollback: UpgradeRollback,
+    upgrade_of_old_pods: UpgradeOldPods,
+    upgrade_with_a_pause: UpgradePaused,
 }

@@ -38,10 +38,11 @@ pub use install::{Provider, install};
 pub use report::{Drain, PodReport, Report, Run, Verdict};
 pub use stage::Stage;
 
+pub(crate) use front::{Carrier, Front};
+pub(crate) use side::{Kind, Plan, Side};
+
 use crate::progress::Progress;
-use front::{Carrier, Front};
 use play::Play;
-use side::Kind;
 
 /// A way in which pods end.
 #[derive(
