@@ -82,7 +82,7 @@ pub enum Scenario {
     UpgradeBadImage,
     /// A StatefulSet gets a new template, and half way the old one again
     UpgradeRollback,
-    /// A StatefulSet gets a new template whose pods are older than Lameduck
+    /// A StatefulSet whose pods are older than Lameduck gets a new template
     UpgradeOldPods,
     /// A StatefulSet gets a new template, and half way a person stops it for a while
     UpgradePaused,

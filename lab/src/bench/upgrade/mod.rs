@@ -55,6 +55,9 @@ const TAIL: Duration = Duration::from_secs(3);
 /// Pause between two looks: a twentieth of what is measured.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What is lost: those that failed, and those that were cut.
+const LOST: &str = "requests and connections";
+
 /// How pods are replaced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Way {
@@ -155,12 +158,12 @@ fn figures(measured: &[(Way, Measured)], options: Options) -> Vec<Figure> {
         });
     }
     for (way, one) in measured {
-        let what = format!("requests failed and connections cut: {}", way.name());
+        let what = format!("lost: {}", way.name());
         #[expect(clippy::cast_precision_loss, reason = "some thousand requests")]
         let lost = one.lost as f64;
         figures.push(match way {
-            Way::Lameduck => Figure::at_most(what, lost, 0.0, ""),
-            _ => Figure::for_information(what, lost, ""),
+            Way::Lameduck => Figure::at_most(what, lost, 0.0, LOST),
+            _ => Figure::for_information(what, lost, LOST),
         });
     }
     figures
