@@ -41,4 +41,12 @@ scenarios! {
     clb_two: TwoClbs,
     clb_faults: ClbFaults,
     clb_layer_7: L7,
+    // Named after the others behind a CLB, so that they run with them: another provider is another rollout of
+    // Lameduck.
+    clb_upgrade: Upgrade,
+    clb_upgrade_surge: UpgradeSurge,
+    clb_upgrade_bad_image: UpgradeBadImage,
+    clb_upgrade_rollback: UpgradeRollback,
+    clb_upgrade_old_pods: UpgradeOldPods,
+    clb_upgrade_paused: UpgradePaused,
 }

@@ -21,7 +21,7 @@ pub const SECRET: (&str, &str) = ("AKIDLab000000000000000000000000000", "lab-sec
 
 /// What a scenario's sides stand behind.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Front {
+pub(crate) enum Front {
     /// A load balancer that nobody can read, a lag behind the pods.
     Guessed,
     /// CLBs. The last one takes the load.
@@ -30,11 +30,11 @@ pub(super) enum Front {
 
 /// A CLB, and the object that it belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Carrier {
+pub(crate) struct Carrier {
     /// As kubectl takes it.
-    pub(super) object: &'static str,
+    pub(crate) object: &'static str,
     /// How late TKE is.
-    pub(super) lag: Duration,
+    pub(crate) lag: Duration,
 }
 
 impl Carrier {

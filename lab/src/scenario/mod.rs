@@ -38,10 +38,11 @@ pub use install::{Provider, install};
 pub use report::{Drain, PodReport, Report, Run, Verdict};
 pub use stage::Stage;
 
+pub(crate) use front::{Carrier, Front};
+pub(crate) use side::{Kind, Plan, Side};
+
 use crate::progress::Progress;
-use front::{Carrier, Front};
 use play::Play;
-use side::Kind;
 
 /// A way in which pods end.
 #[derive(
@@ -81,7 +82,7 @@ pub enum Scenario {
     UpgradeBadImage,
     /// A StatefulSet gets a new template, and half way the old one again
     UpgradeRollback,
-    /// A StatefulSet gets a new template whose pods are older than Lameduck
+    /// A StatefulSet whose pods are older than Lameduck gets a new template
     UpgradeOldPods,
     /// A StatefulSet gets a new template, and half way a person stops it for a while
     UpgradePaused,

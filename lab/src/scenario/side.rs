@@ -19,7 +19,7 @@ use crate::lb;
 use crate::lb::stand_in::StandIn;
 
 /// Name of the workload and of its Service in every example manifest.
-pub(super) const WORKLOAD: &str = "web";
+pub(crate) const WORKLOAD: &str = "web";
 /// How long the pods may take to be ready, and the load balancer to know them.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// How long the webhook may take to answer after the installation.
@@ -29,21 +29,21 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// The kind of a side's workload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Deployment,
     StatefulSet,
 }
 
 /// A side, ready to be loaded.
-pub(super) struct Side {
-    pub(super) protected: bool,
-    pub(super) namespace: String,
+pub(crate) struct Side {
+    pub(crate) protected: bool,
+    pub(crate) namespace: String,
     /// What takes the load.
-    pub(super) balancer: lb::haproxy::Side,
-    pub(super) pods: PodLog,
-    pub(super) kind: Kind,
+    pub(crate) balancer: lb::haproxy::Side,
+    pub(crate) pods: PodLog,
+    pub(crate) kind: Kind,
     /// What its StatefulSet was made with; none before that is known, and for a Deployment.
-    pub(super) replicas: Option<i32>,
+    pub(crate) replicas: Option<i32>,
     pub(super) client: Client,
     /// Everything that sends to the pods.
     balancers: Vec<lb::haproxy::Side>,
@@ -52,17 +52,17 @@ pub(super) struct Side {
 
 /// What a side is made from.
 #[derive(Clone, Debug)]
-pub(super) struct Plan<'a> {
-    pub(super) protected: bool,
-    pub(super) namespace: String,
+pub(crate) struct Plan<'a> {
+    pub(crate) protected: bool,
+    pub(crate) namespace: String,
     /// The name and the `spec` of the TerminationPolicy; none for the unprotected side.
-    pub(super) policy: Option<(String, Value)>,
+    pub(crate) policy: Option<(String, Value)>,
     /// Whether the namespace is enrolled only when its pods run already, so that they have no hold.
-    pub(super) old_pods: bool,
-    pub(super) extra_objects: &'a [String],
-    pub(super) kind: Kind,
-    pub(super) manifests: &'a [&'a str],
-    pub(super) front: Front,
+    pub(crate) old_pods: bool,
+    pub(crate) extra_objects: &'a [String],
+    pub(crate) kind: Kind,
+    pub(crate) manifests: &'a [&'a str],
+    pub(crate) front: Front,
 }
 
 impl Side {
@@ -164,14 +164,14 @@ impl Side {
     }
 
     /// Its pods.
-    pub(super) async fn list(&self) -> Result<Vec<Pod>> {
+    pub(crate) async fn list(&self) -> Result<Vec<Pod>> {
         let api: Api<Pod> = self.api();
         let list = api.list(&ListParams::default()).await;
         Ok(list.with_context(|| format!("the pods of {} cannot be listed", self.namespace))?.items)
     }
 
     /// Its objects of one kind.
-    pub(super) fn api<K>(&self) -> Api<K>
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -191,7 +191,7 @@ impl Side {
     }
 
     /// Deletes exactly `pod`, not a later one of its name; with `grace_seconds` if given.
-    pub(super) async fn delete(&self, pod: &Pod, grace_seconds: Option<u32>) -> Result<()> {
+    pub(crate) async fn delete(&self, pod: &Pod, grace_seconds: Option<u32>) -> Result<()> {
         let parameters = DeleteParams {
             grace_period_seconds: grace_seconds,
             preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
@@ -245,7 +245,7 @@ impl Side {
     ///
     /// # Errors
     /// It had failed.
-    pub(super) async fn finish(self) -> Result<()> {
+    pub(crate) async fn finish(self) -> Result<()> {
         self.standing.finish().await
     }
 

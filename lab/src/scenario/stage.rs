@@ -153,7 +153,7 @@ impl<'a> Stage<'a> {
     }
 
     /// A name for the objects of one scenario, which no other run has.
-    pub(super) fn name(&self, scenario: &str) -> String {
+    pub(crate) fn name(&self, scenario: &str) -> String {
         let number = self.next_name.fetch_add(1, Ordering::Relaxed);
         format!("{scenario}-{}{number}", self.label)
     }
@@ -201,7 +201,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Deletes the workloads of `namespaces`, and does not wait for their pods.
-    pub(super) async fn end_workloads(&self, namespaces: &[String]) -> Result<()> {
+    pub(crate) async fn end_workloads(&self, namespaces: &[String]) -> Result<()> {
         let parameters = DeleteParams::background();
         for name in namespaces {
             let deployments: Api<Deployment> = Api::namespaced(self.client(), name);
