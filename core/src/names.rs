@@ -28,6 +28,9 @@ pub const ANNOTATION_ORIGINAL_GRACE: &str =
 pub const ANNOTATION_ORIGINAL_UPDATE_STRATEGY: &str = "lameduck.dev/original-update-strategy";
 /// Annotation on a StatefulSet that stops its upgrade, with the value `true`.
 pub const ANNOTATION_PAUSED: &str = "lameduck.dev/paused";
+/// Annotation on a pod that an upgrade is about to delete. It goes before the pod's weight comes back, so a
+/// deletion that was decided before meets another `resourceVersion`.
+pub const ANNOTATION_UPGRADE_DELETES: &str = "lameduck.dev/upgrade-deletes";
 /// Annotation on a StatefulSet that has one pod more for its upgrade: what its replicas are without.
 pub const ANNOTATION_ORIGINAL_REPLICAS: &str = "lameduck.dev/original-replicas";
 

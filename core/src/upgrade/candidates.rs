@@ -1,13 +1,13 @@
 //! Which ordinal is taken next, or why none may be.
 
 use super::claims::is_broken;
-use super::facts::Facts;
+use super::facts::{Facts, Pod};
 use super::object::{Claim, Step, UpgradeSpec, UpgradeStatus};
 use super::reason::Reason;
 use super::serving::Ground;
 use super::text;
 use super::weights::with_zeros;
-use super::zeros::wanted;
+use super::zeros::{wanted, where_zero};
 use crate::policy::{UpgradeMode, Upgrades};
 
 /// What may be done about the pods that still have another revision.
@@ -15,8 +15,8 @@ use crate::policy::{UpgradeMode, Upgrades};
 pub(super) enum Next {
     /// There is none.
     None,
-    /// A pod that serves nobody. It goes without a drain.
-    Broken(u32),
+    /// A pod that serves nobody: with it, no more are missing than before.
+    Idle(u32),
     /// A pod that serves, and may be missed.
     Serving(u32),
     /// None may be taken now.
@@ -29,14 +29,14 @@ pub(super) fn scope(ground: Ground<'_>) -> impl Iterator<Item = u32> {
     let set = ground.set;
     let replicas = set.original_replicas.unwrap_or(set.replicas).min(set.replicas);
     let end = set.start.saturating_add(replicas);
-    (set.start.max(set.partition)..end).rev()
+    (set.first_updated()..end).rev()
 }
 
 /// Ordinals whose pods have another revision, also beyond the scope: the highest first.
 pub(super) fn outdated(ground: Ground<'_>) -> impl Iterator<Item = u32> {
     let set = ground.set;
     set.ordinals().filter(move |ordinal| {
-        *ordinal >= set.partition
+        *ordinal >= set.first_updated()
             && ground.pod(*ordinal).is_some_and(|pod| {
                 pod.deleted_until.is_none() && pod.revision != set.update_revision
             })
@@ -57,16 +57,47 @@ pub(super) fn next(
     if let Some(why) = unapproved(ground, upgrades, spec, status) {
         return Next::Blocked(Reason::ApprovalNeeded, why);
     }
-    // What serves nobody costs nothing, and what comes in its place may.
+    if let Some((reason, why)) = unfinished(ground, upgrades, status) {
+        return Next::Blocked(reason, why);
+    }
+    // What serves nobody costs nothing, and what comes in its place may serve.
     let broken = unclaimed().find(|ordinal| ground.pod(*ordinal).is_some_and(is_broken));
     if let Some(ordinal) = broken {
-        return Next::Broken(ordinal);
+        return Next::Idle(ordinal);
     }
-    let Some(ordinal) = unclaimed().next() else { return Next::None };
+    let idle = unclaimed().find(|ordinal| ground.idle(*ordinal).is_some());
+    let Some(ordinal) = idle.or_else(|| unclaimed().next()) else { return Next::None };
     match blocked(ground, upgrades, status, ordinal) {
+        None if idle.is_some() => Next::Idle(ordinal),
         Some((reason, why)) => Next::Blocked(reason, why),
         None => Next::Serving(ordinal),
     }
+}
+
+/// What has to come back before any other pod is taken, also one that serves nobody: whatever makes all pods
+/// unready for a moment must not restart them all.
+fn unfinished(
+    ground: Ground<'_>,
+    upgrades: &Upgrades,
+    status: &UpgradeStatus,
+) -> Option<(Reason, String)> {
+    let max = usize::try_from(upgrades.max_unavailable).unwrap_or(usize::MAX);
+    if status.ordinals.len() >= max {
+        let why = status.ordinals.first().map(|claim| claim.message.clone());
+        return Some((Reason::Replacing, why.unwrap_or_default()));
+    }
+    // What was given back is put back first. A claim then begins with a write to the Service and to the pod,
+    // so whatever was decided before it, and not sent yet, meets another version of them.
+    let rest = |pod: &&Pod| pod.deleted_until.is_none() && status.claim(pod.ordinal).is_none();
+    ground.facts.pods.iter().filter(rest).find_map(|pod| {
+        let service = where_zero(ground.facts, pod.ordinal);
+        let what = match service {
+            Some(service) => format!("gets its weight back on Service {service}"),
+            None if pod.marked => "is not deleted any more".to_owned(),
+            None => return None,
+        };
+        Some((Reason::Replacing, format!("{} {what}", pod.name)))
+    })
 }
 
 /// Why a person has to be asked first.
@@ -106,7 +137,7 @@ fn unapproved(
     }
 }
 
-/// Why a pod that serves cannot be missed now.
+/// Why a pod that serves, or that may have connections, cannot be taken now.
 fn blocked(
     ground: Ground<'_>,
     upgrades: &Upgrades,
@@ -125,9 +156,8 @@ fn blocked(
         .filter(|ordinal| !claimed(*ordinal))
         .filter_map(|ordinal| Some((ordinal, ground.idle(ordinal)?)))
         .collect();
-    if let Some((_, why)) = idle.iter().find(|(idle, _)| *idle == ordinal) {
-        // Neither broken nor serving: what it is will show.
-        return Some((Reason::PodsNotServing, why.clone()));
+    if idle.iter().any(|(idle, _)| *idle == ordinal) {
+        return weights_invalid(facts, status, ordinal).map(|why| (Reason::WeightsInvalid, why));
     }
     let added = set.original_replicas.map(|original| set.start.saturating_add(original));
     if let Some((_, why)) = idle.iter().find(|(idle, _)| Some(*idle) == added) {
@@ -142,7 +172,10 @@ fn blocked(
         };
         return Some((reason, why));
     }
-    if let Some(budget) = facts.budgets.iter().find(|budget| budget.allowed == 0) {
+    // What is claimed and not deleted is ready still: the budget does not count it yet.
+    let coming = status.ordinals.iter().filter(|claim| claim.step.is_untouched()).count();
+    let coming = u32::try_from(coming).unwrap_or(u32::MAX);
+    if let Some(budget) = facts.budgets.iter().find(|budget| budget.allowed <= coming) {
         let why =
             format!("the PodDisruptionBudget {} allows no disruption of {name} now", budget.name);
         return Some((Reason::BudgetExhausted, why));

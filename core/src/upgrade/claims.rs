@@ -7,6 +7,7 @@ use super::facts::{Pod, Zero};
 use super::object::{Claim, Step};
 use super::serving::{Ground, not_ready};
 use super::weights::zeros;
+use super::zeros::where_zero;
 use crate::policy::{Policy, Until};
 use crate::time::{clock, later};
 
@@ -25,6 +26,8 @@ pub(super) enum Course {
 pub(super) struct Look<'a> {
     pub(super) ground: Ground<'a>,
     pub(super) policy: &'a Policy,
+    /// All claimed ordinals.
+    pub(super) claimed: Vec<u32>,
     pub(super) now: Timestamp,
 }
 
@@ -52,6 +55,9 @@ impl Look<'_> {
             );
         }
         if pod.revision != set.update_revision {
+            if let Some(why) = self.stays(pod, claim) {
+                return Course::Over(why);
+            }
             let (step, message) = self.old(pod, claim);
             return at(step, message, &pod.uid);
         }
@@ -67,14 +73,34 @@ impl Look<'_> {
             let message = format!("{name} is ready, and must stay so until {until}");
             return at(Step::Soaking, message, &claim.uid);
         }
-        if let Some(service) = self.still_zero(claim.ordinal) {
+        if let Some(service) = where_zero(self.ground.facts, claim.ordinal) {
             let message = format!("{name} gets its weight back on Service {service}");
             return at(Step::Returning, message, &claim.uid);
+        }
+        if pod.marked {
+            return at(Step::Returning, format!("{name} is not deleted any more"), &claim.uid);
         }
         match self.ground.weightless(pod) {
             Some(why) => at(Step::Returning, why, &claim.uid),
             None => Course::Done(format!("{name} has the revision {} and serves", pod.revision)),
         }
+    }
+
+    /// Why a pod that has another revision is not replaced by this claim.
+    fn stays(&self, pod: &Pod, claim: &Claim) -> Option<String> {
+        let Ground { set, .. } = self.ground;
+        let name = &pod.name;
+        if claim.ordinal < set.first_updated() {
+            return Some(format!("{name} keeps its revision, as the author's partition says"));
+        }
+        if claim.furthest >= Step::Returning {
+            // A write that gives its weight back may be under way: that has to be over first.
+            return Some(format!("{name} gets its weight back before it is replaced again"));
+        }
+        // Since it was claimed, others may have gone: also those of another set, at the same moment.
+        let serves = pod.ready_since.is_some() && matches!(self.not_zeroed(pod.ordinal), Ok(true));
+        let frontend = serves.then(|| self.ground.last_backend(&self.claimed)).flatten()?;
+        Some(format!("{name} stays: it is the last backend that takes connections at {frontend}"))
     }
 
     /// A pod that is still to be replaced.
@@ -100,10 +126,13 @@ impl Look<'_> {
             return (Step::Deleting, evidence.to_string());
         }
         // What cannot be counted is waited for as a hold would that can ask nobody.
-        let blind = if claim.step == Step::Counting && *claim.uid == *pod.uid {
-            later(claim.since, self.policy.hold.unreachable_seconds)
-        } else {
-            Timestamp::MAX
+        let blind = match claim.step {
+            Step::Counting if *claim.uid == *pod.uid => {
+                later(claim.since, self.policy.hold.unreachable_seconds)
+            }
+            // It has been waited for.
+            Step::Deleting if *claim.uid == *pod.uid => self.now,
+            _ => Timestamp::MAX,
         };
         match &pod.count {
             Some(Outcome::Closed(evidence)) => (Step::Deleting, format!("{name}: {evidence}")),
@@ -143,16 +172,6 @@ impl Look<'_> {
             }
         }
         Ok(false)
-    }
-
-    /// A Service on which an ordinal still has our weight 0.
-    fn still_zero(&self, ordinal: u32) -> Option<&str> {
-        let facts = self.ground.facts;
-        let is_ours = |service: &&super::facts::Service| {
-            let ours = zeros(&service.annotations()).unwrap_or_default();
-            ours.get(&facts.name).is_some_and(|set| set.contains(&ordinal))
-        };
-        facts.services.iter().find(is_ours).map(|service| &*service.name)
     }
 }
 

@@ -36,8 +36,8 @@ pub fn events(before: &UpgradeStatus, now: &UpgradeStatus) -> Vec<EventText> {
             let entries = now.history.iter().rev();
             let entry = entries.into_iter().find(|entry| entry.ordinal == old.ordinal);
             let message = entry.map(|entry| entry.message.clone()).unwrap_or_default();
-            let withdrawn = now.withdrawn.as_ref().is_some_and(|one| one.ordinal == old.ordinal);
-            let reason = match withdrawn {
+            // What moves takes that back, so none of these was done.
+            let reason = match now.withdrawn.is_some() && old.step.is_untouched() {
                 true => EventReason::OrdinalWithdrawn,
                 false => EventReason::OrdinalBack,
             };

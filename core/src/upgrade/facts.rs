@@ -53,7 +53,8 @@ pub struct Set {
     pub replicas: u32,
     /// `spec.ordinals.start`.
     pub start: u32,
-    /// `updateStrategy.rollingUpdate.partition` of its author: lower ordinals keep their revision.
+    /// `updateStrategy.rollingUpdate.partition` of its author: so many ordinals from the first one on keep
+    /// their revision.
     pub partition: u32,
     /// `spec.minReadySeconds`.
     pub min_ready_seconds: u32,
@@ -72,6 +73,13 @@ impl Set {
     #[must_use]
     pub fn has(&self, ordinal: u32) -> bool {
         ordinal >= self.start && ordinal - self.start < self.replicas
+    }
+
+    /// The first ordinal that gets a new revision. The partition is counted from the start, as the
+    /// StatefulSet controller does (`isCurrentRevisionNeeded` in its `stateful_set_utils.go`).
+    #[must_use]
+    pub fn first_updated(&self) -> u32 {
+        self.start.saturating_add(self.partition)
     }
 
     /// Its ordinals, the highest first: the order in which they are replaced.
@@ -103,6 +111,8 @@ pub struct Pod {
     pub trouble: Option<Box<str>>,
     /// A hold keeps it alive once it is deleted.
     pub has_hold: bool,
+    /// It has the annotation `lameduck.dev/upgrade-deletes`: somebody may be about to delete it.
+    pub marked: bool,
     /// Whether its weight was read as 0 on every load balancer that carries it.
     pub zero: Zero,
     /// What the container says that counts its connections; None where it has none of this claim.

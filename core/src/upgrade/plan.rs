@@ -42,6 +42,18 @@ pub enum Action {
         /// Its UID.
         uid: Box<str>,
     },
+    /// Writes or takes off the annotation `lameduck.dev/upgrade-deletes` of a pod, if it is still this one at
+    /// this version.
+    Mark {
+        /// The pod.
+        pod: Box<str>,
+        /// Its UID.
+        uid: Box<str>,
+        /// Its `resourceVersion`.
+        version: Box<str>,
+        /// Whether it is to be there.
+        on: bool,
+    },
     /// Deletes a pod, if it is still this one at this version.
     Delete {
         /// The pod.
@@ -116,7 +128,21 @@ fn end(facts: &Facts, set: Option<&Set>, why: Option<NotOurs>, now: Timestamp) -
 
 /// Weights and replicas as they were.
 fn put_back(facts: &Facts, set: Option<&Set>) -> Option<Action> {
-    set_weights(facts, &BTreeSet::new()).or_else(|| set.and_then(surge::back))
+    unmark(facts, &BTreeSet::new())
+        .or_else(|| set_weights(facts, &BTreeSet::new()))
+        .or_else(|| set.and_then(surge::back))
+}
+
+/// Takes the mark off a pod that is not to be deleted: before its weight comes back, so that a deletion that
+/// somebody decided earlier, and has not sent yet, meets another version of the pod.
+fn unmark(facts: &Facts, deleting: &BTreeSet<u32>) -> Option<Action> {
+    let mut alive = facts.pods.iter().filter(|pod| pod.deleted_until.is_none());
+    let pod = alive.find(|pod| pod.marked && !deleting.contains(&pod.ordinal))?;
+    Some(mark(pod, false))
+}
+
+fn mark(pod: &Pod, on: bool) -> Action {
+    Action::Mark { pod: pod.name.clone(), uid: pod.uid.clone(), version: pod.version.clone(), on }
 }
 
 fn set_weights(facts: &Facts, ordinals: &BTreeSet<u32>) -> Option<Action> {
@@ -179,7 +205,7 @@ impl Planner<'_> {
         }
         self.advance(&mut status);
         let halt = self.halt(&mut status, spec.paused, is_aborted);
-        let surge = surge::state(self.ground, self.policy, &mut status);
+        let surge = surge::state(self.ground, self.policy, &mut status, self.now);
         let next = match &halt {
             Some(_) => Next::None,
             None => {
@@ -190,9 +216,9 @@ impl Planner<'_> {
         let mut take = None;
         match (&next, &surge) {
             (_, Surge::Foreign(action)) => scale = Some(action.clone()),
-            (Next::Broken(ordinal), _) => take = Some(*ordinal),
+            (Next::Idle(ordinal), _) => take = Some(*ordinal),
             // One more first, so that as many serve as before.
-            (Next::Serving(_), Surge::Wanted(action)) => scale = Some(action.clone()),
+            (next, Surge::Wanted(action)) if one_more_helps(next) => scale = Some(action.clone()),
             (Next::Serving(ordinal), _) => take = Some(*ordinal),
             _ => {}
         }
@@ -220,6 +246,7 @@ impl Planner<'_> {
         self.say(&mut status, halt, &next, &surge, is_left);
         let action = self
             .delete(&status)
+            .or_else(|| unmark(facts, &deleting(&status)))
             .or_else(|| set_weights(facts, &zeros::wanted(&status)))
             .or_else(|| self.start_count(&status))
             .or(scale);
@@ -262,7 +289,8 @@ impl Planner<'_> {
 
     /// Brings every claim to where the cluster is.
     fn advance(&self, status: &mut UpgradeStatus) {
-        let look = Look { ground: self.ground, policy: self.policy, now: self.now };
+        let claimed = status.ordinals.iter().map(|claim| claim.ordinal).collect();
+        let look = Look { ground: self.ground, policy: self.policy, claimed, now: self.now };
         let mut moved = false;
         let mut entries = Vec::new();
         status.ordinals.retain_mut(|claim| {
@@ -276,18 +304,22 @@ impl Planner<'_> {
             };
             match look.course(claim) {
                 Course::At { step, message, uid } => {
-                    if step != claim.step {
-                        record(Some(step), &claim.message);
-                        claim.since = self.now;
-                        claim.step = step;
-                    }
                     let is_other = *claim.uid != *uid;
+                    // Why it may go is what was stored first: later words of the same would hold it up.
+                    let is_told = step == ClaimStep::Deleting && step == claim.step && !is_other;
                     if is_other || step > claim.furthest {
                         moved = true;
                         claim.furthest = step;
                         claim.uid = uid.into();
                     }
-                    claim.message = message;
+                    if step != claim.step {
+                        record(Some(step), &claim.message);
+                        claim.since = self.now;
+                        claim.step = step;
+                    }
+                    if !is_told {
+                        claim.message = message;
+                    }
                     true
                 }
                 Course::Done(message) | Course::Over(message) => {
@@ -325,16 +357,15 @@ impl Planner<'_> {
             }
             Halt::Stalled
         };
-        let untouched = status.ordinals.iter().find(|claim| claim.step.is_untouched()).cloned();
-        if let Some(claim) = untouched {
-            status.ordinals.retain(|claim| !claim.step.is_untouched());
+        let untouched = status.ordinals.extract_if(.., |claim| claim.step.is_untouched());
+        for claim in untouched.collect::<Vec<_>>() {
             status.record(Entry {
                 at: self.now,
                 ordinal: claim.ordinal,
                 step: None,
                 message: format!("{} was given back: {}", claim.pod, claim.message),
             });
-            if matches!(halt, Halt::Stalled) {
+            if matches!(halt, Halt::Stalled) && status.withdrawn.is_none() {
                 let Claim { ordinal, message, .. } = claim;
                 status.withdrawn = Some(Withdrawn { ordinal, message });
             }
@@ -349,7 +380,7 @@ impl Planner<'_> {
     /// Whether nothing moved for too long.
     fn is_late(&self, status: &UpgradeStatus) -> bool {
         let deadline = self.policy.stateful_sets.upgrade.progress_deadline_seconds;
-        if waits_for_person(status.phase) {
+        if rests(status.phase) {
             return false;
         }
         let mut moved = status.last_progress_at.unwrap_or(self.now);
@@ -415,19 +446,20 @@ impl Planner<'_> {
             (None, Next::Blocked(Reason::ApprovalNeeded, why), _) if on_its_way.is_none() => {
                 (Phase::WaitingForApproval, Reason::ApprovalNeeded, why.clone())
             }
+            (None, next, Surge::Wanted(_)) if one_more_helps(next) => {
+                let message = "one pod is added for the upgrade".to_owned();
+                (self.waiting(status), Reason::Surging, message)
+            }
             (None, Next::Blocked(reason, why), _) if on_its_way.is_none() => {
                 (self.waiting(status), *reason, why.clone())
-            }
-            (None, Next::Serving(_), Surge::Wanted(_)) => {
-                (Phase::Progressing, Reason::Surging, "one pod is added for the upgrade".to_owned())
             }
             (None, ..) if is_left => {
                 (Phase::Progressing, Reason::Replacing, on_its_way.unwrap_or_default())
             }
             (None, ..) => self.last_part(status, surge),
         };
-        if waits_for_person(status.phase) && !waits_for_person(phase) {
-            // Who waited for a person did not fail to move.
+        if rests(status.phase) && !rests(phase) {
+            // What had nothing to do, or waited for a person, did not fail to move.
             status.last_progress_at = Some(self.now);
         }
         let is_complete = phase == Phase::Complete;
@@ -451,7 +483,7 @@ impl Planner<'_> {
             let message = "the pod that was added for the upgrade is taken away".to_owned();
             return (Phase::Progressing, Reason::Surging, message);
         }
-        let beyond = |pod: &&Pod| !set.has(pod.ordinal) && pod.deleted_until.is_some();
+        let beyond = |pod: &&Pod| !set.has(pod.ordinal);
         if let Some(pod) = facts.pods.iter().find(beyond) {
             let message = format!("{} is ending", pod.name);
             return (Phase::Progressing, Reason::Surging, message);
@@ -469,25 +501,28 @@ impl Planner<'_> {
             super::text::pods(status.total),
             set.update_revision
         );
-        if set.partition > set.start {
+        if set.partition > 0 {
             message.push_str(&format!(
                 "; ordinals below {} keep theirs, as the author's partition says",
-                set.partition
+                set.first_updated()
             ));
         }
         (Phase::Complete, Reason::Complete, message)
     }
 
-    /// Deletes a claimed pod that may go.
+    /// Marks a claimed pod that may go, and deletes it.
     fn delete(&self, status: &UpgradeStatus) -> Option<Action> {
         let claims = status.ordinals.iter().filter(|claim| claim.step == ClaimStep::Deleting);
         let mut pods = claims.filter_map(|claim| {
             self.ground.pod(claim.ordinal).filter(|pod| *pod.uid == *claim.uid)
         });
-        pods.next().map(|pod| Action::Delete {
-            pod: pod.name.clone(),
-            uid: pod.uid.clone(),
-            version: pod.version.clone(),
+        pods.next().map(|pod| match pod.marked {
+            false => mark(pod, true),
+            true => Action::Delete {
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+                version: pod.version.clone(),
+            },
         })
     }
 
@@ -502,8 +537,23 @@ impl Planner<'_> {
     }
 }
 
-fn waits_for_person(phase: Phase) -> bool {
-    matches!(phase, Phase::Paused | Phase::WaitingForApproval)
+/// Ordinals whose pods are about to be deleted.
+fn deleting(status: &UpgradeStatus) -> BTreeSet<u32> {
+    let claims = status.ordinals.iter().filter(|claim| claim.step == ClaimStep::Deleting);
+    claims.map(|claim| claim.ordinal).collect()
+}
+
+/// Whether nothing is to move in a phase.
+fn rests(phase: Phase) -> bool {
+    matches!(phase, Phase::Paused | Phase::WaitingForApproval | Phase::Aborted | Phase::Complete)
+}
+
+/// Whether one pod more would let a pod go.
+fn one_more_helps(next: &Next) -> bool {
+    matches!(
+        next,
+        Next::Serving(_) | Next::Blocked(Reason::LastBackend | Reason::BudgetExhausted, _)
+    )
 }
 
 fn is_observed(set: &Set) -> bool {

@@ -2,6 +2,7 @@
 
 use super::facts::{Backend, Facts, Frontend, Pod, Set};
 use super::weights::weight_of_user;
+use super::zeros::of_others;
 
 /// What a pod is judged by.
 #[derive(Clone, Copy)]
@@ -30,6 +31,9 @@ impl<'a> Ground<'a> {
         }
         if pod.ready_since.is_none() {
             return Some(not_ready(pod));
+        }
+        if pod.marked {
+            return Some(format!("{name} is marked as one that an upgrade deletes"));
         }
         self.weightless(pod)
     }
@@ -83,8 +87,13 @@ impl<'a> Ground<'a> {
                 let pod = self.facts.pods.iter().find(|pod| is(backend, pod));
                 backend.weight != Some(0) && pod.is_some_and(|pod| out.contains(&pod.ordinal))
             };
-            frontend.backends.iter().any(loses)
-                && !frontend.backends.iter().any(|backend| takes(backend) && !is_out(backend))
+            let rest = |backend: &&Backend| takes(backend) && !is_out(backend);
+            let own = frontend.backends.iter().filter(rest).filter(|one| one.pod.is_some()).count();
+            let others = frontend.backends.iter().filter(|one| one.pod.is_none() && takes(one));
+            // Whose pods another set's are is not known here, so each of its zeros may be one of these that
+            // the load balancer has not got yet.
+            let zeros = of_others(self.facts, &frontend.load_balancer);
+            frontend.backends.iter().any(loses) && own == 0 && others.count() <= zeros
         })?;
         Some(format!("CLB {} {}", alone.load_balancer, alone.name))
     }

@@ -3,6 +3,8 @@
 //! What the replicas were stands on the StatefulSet itself, in the same write as what they are: whoever
 //! else changes them is seen, and wins.
 
+use jiff::Timestamp;
+
 use super::facts::Set;
 use super::object::{Entry, UpgradeStatus};
 use super::plan::Action;
@@ -23,7 +25,12 @@ pub(super) enum Surge {
 }
 
 /// Where it stands, and takes down that somebody else changed the replicas.
-pub(super) fn state(ground: Ground<'_>, policy: &Policy, status: &mut UpgradeStatus) -> Surge {
+pub(super) fn state(
+    ground: Ground<'_>,
+    policy: &Policy,
+    status: &mut UpgradeStatus,
+    at: Timestamp,
+) -> Surge {
     let set = ground.set;
     if let Some(original) = set.original_replicas {
         if let Some(back) = back(set).filter(|_| is_ours(set, original)) {
@@ -31,7 +38,6 @@ pub(super) fn state(ground: Ground<'_>, policy: &Policy, status: &mut UpgradeSta
         }
         if !status.surge_given_up {
             status.surge_given_up = true;
-            let at = status.last_progress_at.or(status.started_at).unwrap_or_default();
             status.record(Entry {
                 at,
                 ordinal: set.start.saturating_add(original),

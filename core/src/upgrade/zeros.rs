@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::facts::{Facts, Service};
-use super::object::UpgradeStatus;
+use super::object::{Claim, Step, UpgradeStatus};
 use super::weights::{Change, Invalid, Zeros, with_zeros, zeros};
 
 /// The ordinals whose weight is to be 0.
 pub(super) fn wanted(status: &UpgradeStatus) -> BTreeSet<u32> {
-    let out = status.ordinals.iter().filter(|claim| claim.step.is_out());
+    // Once a weight is on its way back it is not taken again, though the pod gets unready: a write that gives
+    // it back may be under way at any time from then on.
+    let is_out = |claim: &&Claim| claim.step.is_out() && claim.furthest < Step::Returning;
+    let out = status.ordinals.iter().filter(is_out);
     out.map(|claim| claim.ordinal).collect()
 }
 
@@ -35,6 +38,23 @@ pub(super) fn beside_others(
 pub(super) fn has_ours(service: &Service, set: &str) -> bool {
     // A record that cannot be read may be about any set. It is taken off by whoever comes first.
     zeros(&service.annotations()).map_or(service.record.is_some(), |all| all.contains_key(set))
+}
+
+/// A Service on which an ordinal has our weight 0.
+pub(super) fn where_zero(facts: &Facts, ordinal: u32) -> Option<&str> {
+    let is_ours = |service: &&Service| {
+        let ours = zeros(&service.annotations()).unwrap_or_default();
+        ours.get(&facts.name).is_some_and(|set| set.contains(&ordinal))
+    };
+    facts.services.iter().find(is_ours).map(|service| &*service.name)
+}
+
+/// Ordinals of other sets with weight 0 by our hand, at one load balancer.
+pub(super) fn of_others(facts: &Facts, load_balancer: &str) -> usize {
+    let is_there = |service: &&Service| service.load_balancer.as_deref() == Some(load_balancer);
+    let services = facts.services.iter().filter(is_there);
+    let all = services.flat_map(|service| zeros(&service.annotations()).unwrap_or_default());
+    all.filter(|(set, _)| **set != *facts.name).map(|(_, ordinals)| ordinals.len()).sum()
 }
 
 /// The first Service whose annotations are not as they are to be, and how they are to be.

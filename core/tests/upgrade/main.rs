@@ -1,0 +1,12 @@
+//! Upgrades of StatefulSets, planned in a cluster in memory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it cannot go on")]
+
+mod bare;
+mod happy;
+mod limits;
+mod stop;
+mod stray;
+mod surge;
+mod template;
+mod world;
