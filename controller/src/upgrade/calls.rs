@@ -12,7 +12,8 @@ use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Error, Resource};
 use lameduck_api::{Upgrade, UpgradeSpec};
 use lameduck_core::names::{
-    ANNOTATION_ORIGINAL_LB_RS_WEIGHT, ANNOTATION_ORIGINAL_REPLICAS, LB_RS_WEIGHT,
+    ANNOTATION_ORIGINAL_LB_RS_WEIGHT, ANNOTATION_ORIGINAL_REPLICAS, ANNOTATION_UPGRADE_DELETES,
+    LB_RS_WEIGHT,
 };
 use lameduck_core::upgrade::object::UpgradeStatus;
 use lameduck_core::upgrade::weights::Change;
@@ -251,6 +252,22 @@ impl Calls {
     {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
         bounded(what, self.api::<K>().patch(name, &params, &Patch::Merge(patch))).await.map(drop)
+    }
+
+    /// Writes or takes off the mark of exactly this pod, if it is still at this version.
+    pub(super) async fn mark_pod(
+        &self,
+        pod: &str,
+        uid: &str,
+        version: &str,
+        on: bool,
+    ) -> Result<(), CallError> {
+        let patch = json!({"metadata": {
+            "uid": uid,
+            "resourceVersion": version,
+            "annotations": {ANNOTATION_UPGRADE_DELETES: on.then_some("true")},
+        }});
+        self.merge::<Pod>(pod, patch, || self.what::<Pod>("marking", pod)).await
     }
 
     /// Adds an ephemeral container to exactly this pod.

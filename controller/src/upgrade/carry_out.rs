@@ -36,6 +36,10 @@ pub(super) async fn carry_out(
             calls.delete_pod(pod, uid, version).await?;
             Ok(None)
         }
+        Action::Mark { pod, uid, version, on } => {
+            calls.mark_pod(pod, uid, version, *on).await?;
+            Ok(None)
+        }
         Action::Count { pod, uid } => {
             let found = gathered.pods.iter().find(|one| one.uid().as_deref() == Some(uid));
             let policy = gathered.facts.policy.as_ref().ok();

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use lameduck_core::inject::is_held;
 use lameduck_core::names::{
     ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_LB_RS_WEIGHT, ANNOTATION_ORIGINAL_REPLICAS,
-    ANNOTATION_PAUSED, LB_RS_WEIGHT,
+    ANNOTATION_PAUSED, ANNOTATION_UPGRADE_DELETES, LB_RS_WEIGHT,
 };
 use lameduck_core::policy::Policy;
 use lameduck_core::upgrade::census::{self, CensusState, CensusStatus};
@@ -137,6 +137,7 @@ fn one(
             .any(|one| one.state.as_ref().is_some_and(|state| state.running.is_some())),
         trouble: trouble(&said, containers),
         has_hold: is_held(pod.annotations().get(ANNOTATION_INJECTED).map(String::as_str)),
+        marked: pod.annotations().contains_key(ANNOTATION_UPGRADE_DELETES),
         zero: Zero::NotYet("it has not been read yet".into()),
         count,
     })
