@@ -17,7 +17,7 @@ use lameduck_core::names::{
 use lameduck_core::policy::Policy;
 use lameduck_core::upgrade::census::{self, CensusState, CensusStatus};
 use lameduck_core::upgrade::facts::{Budget, Pod, Service, Set, Zero};
-use lameduck_core::upgrade::object::{Step, UpgradeStatus};
+use lameduck_core::upgrade::object::UpgradeStatus;
 use lameduck_core::upgrade::weights::{Port, Protocol};
 
 /// Where TKE writes the CLB's id, and what makes pods its backends.
@@ -118,11 +118,11 @@ fn one(
     let ready = ready.filter(|one| one.status == "True" && !is_final);
     // Begun by this claim, and by none before.
     let claim = status.and_then(|status| status.claim(ordinal));
-    let counting = claim.filter(|claim| claim.step == Step::Counting);
-    let count = counting.zip(policy).and_then(|(claim, policy)| {
-        let state = count_state(pod, &said, claim.since)?;
+    let counting = claim.and_then(|claim| claim.counting_since);
+    let count = counting.zip(policy).and_then(|(since, policy)| {
+        let state = count_state(pod, &said, since)?;
         let max_seconds = policy.hold.max_seconds;
-        Some(census::outcome(&CensusStatus { state, added: claim.since, max_seconds }, now))
+        Some(census::outcome(&CensusStatus { state, added: since, max_seconds }, now))
     });
     Some(Pod {
         ordinal,

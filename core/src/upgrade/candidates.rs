@@ -214,6 +214,7 @@ pub(super) fn claim(ground: Ground<'_>, ordinal: u32, now: jiff::Timestamp) -> O
         step,
         furthest: step,
         since: now,
+        counting_since: None,
         message: format!("{} is taken out of service", pod.name),
     })
 }

@@ -100,6 +100,10 @@ pub struct Claim {
     /// Since when it is where it is.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: Timestamp,
+    /// Since when its connections are counted: a count that began before is another's.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counting_since: Option<Timestamp>,
     /// What it waits for.
     #[serde(default)]
     pub message: String,

@@ -315,6 +315,9 @@ impl Planner<'_> {
                     if step != claim.step {
                         record(Some(step), &claim.message);
                         claim.since = self.now;
+                        if step == ClaimStep::Counting {
+                            claim.counting_since = Some(self.now);
+                        }
                         claim.step = step;
                     }
                     if !is_told {
