@@ -7,6 +7,7 @@
 //! * [`faults`]: parts that die while pods end.
 //! * [`holds`]: the hold in containers of all kinds.
 //! * [`kube_proxy`]: what clients inside the cluster see.
+//! * [`upgrade`]: leaders that die in an upgrade, and what it leaves behind.
 //!
 //! The tests share a cluster and load it: one at a time ([`bench::Bench`]).
 
@@ -18,3 +19,4 @@ mod holds;
 mod kube_proxy;
 mod safeguards;
 mod scenarios;
+mod upgrade;
