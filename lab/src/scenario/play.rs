@@ -92,9 +92,13 @@ impl<'a> Play<'a> {
                 step.message(said(&sides, &loads).await);
             }
         };
-        tokio::select! {
-            result = course => result?,
-            () = tell => {}
+        let ended = tokio::select! {
+            ended = course => ended,
+            () = tell => Ok(()),
+        };
+        if let Err(error) = ended {
+            let until_then = said(&sides, &loads).await;
+            return Err(error.context(format!("not played to its end, until then {until_then}")));
         }
         let tallies = join_all(loads.into_iter().map(LoadProcess::finish)).await;
         let mut runs = Vec::new();
