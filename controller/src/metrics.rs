@@ -58,6 +58,11 @@ struct StatusLabel {
     status: u16,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpgradeLabel {
+    phase: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UnprotectedLabel {
     namespace: String,
@@ -121,6 +126,7 @@ pub struct Metrics {
     calls: Family<CallLabel, Counter>,
     clb_calls: Family<CallLabel, Counter>,
     upgrade_errors: Counter,
+    upgrades: Family<UpgradeLabel, Gauge>,
     call_duration: Durations<CallNameLabel>,
     hold_requests: Family<StatusLabel, Counter>,
     hold_waiting: Gauge,
@@ -157,6 +163,7 @@ impl Metrics {
             calls: Family::default(),
             clb_calls: Family::default(),
             upgrade_errors: Counter::default(),
+            upgrades: Family::default(),
             call_duration,
             hold_requests: Family::default(),
             hold_waiting: Gauge::default(),
@@ -232,6 +239,11 @@ impl Metrics {
             metrics.certificate_errors.clone(),
         );
         registry.register(
+            "upgrades",
+            "Upgrades of StatefulSets that are not complete, by phase",
+            metrics.upgrades.clone(),
+        );
+        registry.register(
             "upgrade_errors",
             "Looks at upgrades of StatefulSets that failed, and are tried again",
             metrics.upgrade_errors.clone(),
@@ -285,6 +297,15 @@ impl Metrics {
     /// A call of the CLB API ended, after all its tries.
     pub fn clb_call(&self, call: &'static str, result: &'static str) {
         self.clb_calls.get_or_create(&CallLabel { call, result }).inc();
+    }
+
+    /// The upgrades that are looked at, by the phase of each, replacing what was said before. Complete ones are
+    /// looked at no more.
+    pub fn upgrades(&self, phases: impl IntoIterator<Item = &'static str>) {
+        self.upgrades.clear();
+        for phase in phases {
+            self.upgrades.get_or_create(&UpgradeLabel { phase }).inc();
+        }
     }
 
     /// A look at an upgrade failed, for another reason than that somebody else was faster.

@@ -47,6 +47,14 @@ pub(super) enum CallError {
         /// What was tried.
         what: String,
     },
+    /// A pod's connections cannot be told from those of its node.
+    #[error(
+        "pod {pod} has its node's network and no ports, so its connections cannot be told apart"
+    )]
+    Uncountable {
+        /// The pod.
+        pod: Box<str>,
+    },
     /// A list did not end.
     #[error("{what}: more than {PAGES_MAX} pages of {PAGE_OBJECTS}")]
     TooMany {
@@ -61,6 +69,11 @@ impl CallError {
         matches!(self.status(), Some(404 | 409))
     }
 
+    /// It will be refused again, whoever asks.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Uncountable { .. }) || matches!(self.status(), Some(400 | 403 | 422))
+    }
+
     /// A stable word for metrics.
     pub(super) fn label(&self) -> &'static str {
         match (self, self.status()) {
@@ -69,7 +82,7 @@ impl CallError {
             (_, Some(404)) => "gone",
             (_, Some(409)) => "conflict",
             (_, Some(429)) => "throttled",
-            (_, Some(_)) | (Self::TooMany { .. }, None) => "refused",
+            (_, Some(_)) | (Self::TooMany { .. } | Self::Uncountable { .. }, None) => "refused",
             (Self::Request { .. }, None) => "unreachable",
         }
     }
@@ -80,7 +93,7 @@ impl CallError {
                 Error::Api(status) => Some(status.code),
                 _ => None,
             },
-            Self::Silent { .. } | Self::TooMany { .. } => None,
+            Self::Silent { .. } | Self::TooMany { .. } | Self::Uncountable { .. } => None,
         }
     }
 }

@@ -45,9 +45,8 @@ pub(super) async fn carry_out(
             let policy = gathered.facts.policy.as_ref().ok();
             let container =
                 found.zip(policy).and_then(|(pod, policy)| container(pod, policy, hold_image));
-            if let Some(container) = container {
-                calls.add_container(pod, uid, &container).await?;
-            }
+            let container = container.ok_or_else(|| CallError::Uncountable { pod: pod.clone() })?;
+            calls.add_container(pod, uid, &container).await?;
             Ok(None)
         }
     }

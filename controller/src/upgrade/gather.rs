@@ -9,14 +9,18 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1;
 use kube::ResourceExt;
 use lameduck_api::Upgrade;
-use lameduck_core::names::{ANNOTATION_ORIGINAL_UPDATE_STRATEGY, POLICY_LABEL};
+use lameduck_core::names::{
+    ANNOTATION_ORIGINAL_REPLICAS, ANNOTATION_ORIGINAL_UPDATE_STRATEGY, POLICY_LABEL,
+};
 use lameduck_core::policy::{Policy, Provider};
+use lameduck_core::upgrade::census::Outcome;
 use lameduck_core::upgrade::facts::{self, Balancers, Facts, NotOurs};
+use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::ours::{Marks, ours};
 
-use super::balancers::{Histories, Read, balancers};
+use super::balancers::{Read, balancers};
 use super::calls::{CallError, Calls};
-use super::{Upgrader, convert};
+use super::{Memory, Upgrader, convert};
 use crate::clb::Api;
 use crate::index::PodKey;
 
@@ -45,19 +49,18 @@ impl Glance {
 
     /// Whether the StatefulSet's own count says that every pod has the revision, and no upgrade is open.
     pub(super) fn is_idle(&self) -> bool {
-        let open =
-            self.upgrade.as_ref().and_then(|upgrade| upgrade.status.as_ref()).filter(|status| {
-                use lameduck_core::upgrade::object::Phase;
-                !matches!(status.phase, Phase::Complete | Phase::Aborted)
-            });
+        let open = self
+            .upgrade
+            .as_ref()
+            .and_then(|upgrade| upgrade.status.as_ref())
+            .filter(|status| !matches!(status.phase, Phase::Complete | Phase::Aborted));
         let Some(set) = &self.set else { return self.upgrade.is_none() };
         if set.metadata.deletion_timestamp.is_some() || open.is_some() {
             return false;
         }
         let Some(status) = &set.status else { return false };
         let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let surged =
-            set.annotations().contains_key(lameduck_core::names::ANNOTATION_ORIGINAL_REPLICAS);
+        let surged = set.annotations().contains_key(ANNOTATION_ORIGINAL_REPLICAS);
         status.observed_generation == set.metadata.generation
             && status.updated_replicas == Some(replicas)
             && !surged
@@ -71,7 +74,7 @@ impl<A: Api> Upgrader<A> {
         calls: &Calls,
         key: &PodKey,
         glance: Glance,
-        histories: &mut Histories,
+        memory: &mut Memory,
     ) -> Result<Gathered, CallError> {
         let Glance { set, upgrade } = glance;
         // One that is being deleted is gone: its pods end whatever anybody plans.
@@ -97,6 +100,12 @@ impl<A: Api> Upgrader<A> {
         let uid = set.as_ref().and_then(ResourceExt::uid).unwrap_or_default();
         let policy_known = policy.as_deref().ok();
         let mut of_set = convert::pods(&key.name, &uid, &pods, policy_known, status, now);
+        memory.refusals.retain(|uid, _| of_set.iter().any(|pod| pod.uid == *uid));
+        for pod in &mut of_set {
+            if let Some(why) = memory.refusals.get(&pod.uid) {
+                pod.count = Some(Outcome::Cannot(why.clone()));
+            }
+        }
         let provider = policy_known.map(|policy| policy.traffic_off.provider).unwrap_or_default();
         let weights = self.api.is_some() && provider != Provider::EndpointSlice;
         let services_facts = convert::services(&services, &labels, weights);
@@ -129,7 +138,7 @@ impl<A: Api> Upgrader<A> {
             let confirm = policy_known.map_or(2, |policy| policy.traffic_off.confirm_reads);
             // After the reads: what they say is judged by the time that it is now.
             let now = (self.clock)();
-            histories.judge(&mut of_set, &addresses, &weighted, status, confirm, now);
+            memory.histories.judge(&mut of_set, &addresses, &weighted, status, confirm, now);
         } else {
             for pod in &mut of_set {
                 pod.zero = facts::Zero::Proven("no CLB with weights stands in front of it".into());

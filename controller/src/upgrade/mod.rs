@@ -25,7 +25,7 @@ use kube::Client;
 use kube::ResourceExt;
 use lameduck_core::drain::EventText;
 use lameduck_core::upgrade::object::Phase;
-use lameduck_core::upgrade::{events, plan};
+use lameduck_core::upgrade::{Action, events, plan};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +89,17 @@ impl<A> std::fmt::Debug for Upgrader<A> {
     }
 }
 
+/// When to look again.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Something was done, so there may be more to do.
+    Again,
+    /// After a while.
+    In(Duration),
+    /// When a watch says so.
+    WhenTold,
+}
+
 /// What one leadership keeps.
 #[derive(Default)]
 struct Desk {
@@ -96,8 +107,21 @@ struct Desk {
     weighted: Weighted,
     looks: JoinSet<Result<Option<Duration>, CallError>>,
     backoffs: HashMap<PodKey, Duration>,
-    histories: Arc<Mutex<HashMap<PodKey, Histories>>>,
+    memories: Memories,
 }
+
+/// What is kept of one upgrade between two looks. Nothing of it matters that cannot be found out again.
+#[derive(Debug, Default)]
+struct Memory {
+    /// What load balancers said of its pods.
+    histories: Histories,
+    /// Pods, by UID, to which no container could be added that counts. Why.
+    refusals: HashMap<Box<str>, String>,
+    /// Where it was.
+    phase: Option<Phase>,
+}
+
+type Memories = Arc<Mutex<HashMap<PodKey, Memory>>>;
 
 impl<A: Api> Upgrader<A> {
     /// Upgrades until `stop`, then waits for the looks that are on their way.
@@ -125,8 +149,8 @@ impl<A: Api> Upgrader<A> {
                 && let Some(key) = desk.queue.pop()
             {
                 let thorough = desk.weighted.has(&key);
-                let histories = Arc::clone(&desk.histories);
-                let look = Arc::clone(self).look(key.clone(), thorough, histories);
+                let memories = Arc::clone(&desk.memories);
+                let look = Arc::clone(self).look(key.clone(), thorough, memories);
                 let id = desk.looks.spawn(look).id();
                 desk.queue.begin(id, key);
             }
@@ -169,41 +193,52 @@ impl<A: Api> Upgrader<A> {
         self: Arc<Self>,
         key: PodKey,
         thorough: bool,
-        histories: Arc<Mutex<HashMap<PodKey, Histories>>>,
+        memories: Memories,
     ) -> Result<Option<Duration>, CallError> {
         let calls = Calls::new(self.client.clone(), &key.namespace);
-        let lock = || histories.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut own = lock().remove(&key).unwrap_or_default();
-        let mut next = Ok(Some(Duration::ZERO));
+        let lock = || memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = lock().remove(&key).unwrap_or_default();
+        let mut next = Ok(Next::Again);
         for _ in 0..STEPS_MAX {
-            next = self.step(&calls, &key, thorough, &mut own).await;
-            if !matches!(next, Ok(Some(Duration::ZERO))) {
+            next = self.step(&calls, &key, thorough, &mut memory).await;
+            if !matches!(next, Ok(Next::Again)) {
                 break;
             }
         }
-        if matches!(next, Ok(Some(_)) | Err(_)) {
-            lock().insert(key, own);
+        let wait = match next {
+            // So many steps in a row are no upgrade's: somebody takes back what we write.
+            Ok(Next::Again) => Ok(Some(ACTIVE)),
+            Ok(Next::In(wait)) => Ok(Some(wait)),
+            Ok(Next::WhenTold) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let mut memories = lock();
+        if !matches!(wait, Ok(None)) {
+            memories.insert(key, memory);
         }
-        next
+        let phases = memories.values().filter_map(|memory| memory.phase);
+        self.metrics.upgrades(phases.map(Phase::as_str));
+        wait
     }
 
-    /// Reads, plans, and does one thing. Zero: something was done, so there may be more to do.
+    /// Reads, plans, and does one thing.
     async fn step(
         &self,
         calls: &Calls,
         key: &PodKey,
         thorough: bool,
-        histories: &mut Histories,
-    ) -> Result<Option<Duration>, CallError> {
+        memory: &mut Memory,
+    ) -> Result<Next, CallError> {
         let glance = Glance::read(calls, &key.name).await?;
         if glance.is_idle() && !thorough {
-            return Ok(None);
+            return Ok(Next::WhenTold);
         }
-        let gathered = self.gather(calls, key, glance, histories).await?;
+        let gathered = self.gather(calls, key, glance, memory).await?;
+        memory.phase = gathered.facts.upgrade.as_ref().map(|upgrade| upgrade.status.phase);
         let planned = plan(&gathered.facts, (self.clock)());
         // Asked as late as can be: what follows writes.
         if !self.leadership.is_held() {
-            return Ok(None);
+            return Ok(Next::WhenTold);
         }
         if let Some(status) = planned.status {
             let stored = gathered.facts.upgrade.as_ref().map(|upgrade| &upgrade.status);
@@ -211,7 +246,7 @@ impl<A: Api> Upgrader<A> {
                 (None, _) => {
                     let uid = gathered.set.as_ref().and_then(ResourceExt::uid).unwrap_or_default();
                     self.timed("upgrade", calls.create_upgrade(&key.name, &uid)).await?;
-                    return Ok(Some(Duration::ZERO));
+                    return Ok(Next::Again);
                 }
                 (Some(upgrade), Some(stored)) if *stored != status => {
                     let news = events(stored, &status);
@@ -219,7 +254,7 @@ impl<A: Api> Upgrader<A> {
                         info!(
                             namespace = &*key.namespace,
                             stateful_set = &*key.name,
-                            phase = ?status.phase,
+                            phase = status.phase.as_str(),
                             reason = status.reason,
                             message = status.message,
                             "An upgrade goes on."
@@ -229,7 +264,7 @@ impl<A: Api> Upgrader<A> {
                     for text in news {
                         self.say(key, &gathered, text);
                     }
-                    return Ok(Some(Duration::ZERO));
+                    return Ok(Next::Again);
                 }
                 _ => {}
             }
@@ -242,17 +277,26 @@ impl<A: Api> Upgrader<A> {
                 "An upgrade takes a step."
             );
             let done = carry_out::carry_out(calls, &gathered, action, &self.hold_image);
-            if let Some(text) = self.timed("upgrade_step", done).await? {
-                self.say(key, &gathered, text);
+            match (self.timed("upgrade_step", done).await, action) {
+                (Ok(text), _) => {
+                    if let Some(text) = text {
+                        self.say(key, &gathered, text);
+                    }
+                }
+                // Clusters may forbid it. That is nothing to try again; core knows what then.
+                (Err(error), Action::Count { uid, .. }) if error.is_refusal() => {
+                    memory.refusals.insert(uid.clone(), chain(&error));
+                }
+                (Err(error), _) => return Err(error),
             }
-            return Ok(Some(Duration::ZERO));
+            return Ok(Next::Again);
         }
         Ok(if planned.active {
-            Some(ACTIVE)
+            Next::In(ACTIVE)
         } else if is_open(&gathered) {
-            Some(WAITING)
+            Next::In(WAITING)
         } else {
-            None
+            Next::WhenTold
         })
     }
 

@@ -46,6 +46,22 @@ pub enum Phase {
     Complete,
 }
 
+impl Phase {
+    /// The word, as it stands in the status and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Progressing => "Progressing",
+            Self::Paused => "Paused",
+            Self::WaitingForApproval => "WaitingForApproval",
+            Self::Stalled => "Stalled",
+            Self::Aborted => "Aborted",
+            Self::Complete => "Complete",
+        }
+    }
+}
+
 /// Where a claimed ordinal is.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,

@@ -91,10 +91,13 @@ async fn roll_through_faults(stage: &Stage<'_>, sides: &[Side]) -> Result<()> {
             sleep(PAUSE).await;
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         faults = faults => faults,
         error = rollouts => error,
-    }
+    };
+    // Also after a failure: others are played behind the same API.
+    let none = Fault::none(stage).await;
+    ended.and(none)
 }
 
 async fn restart(sides: &[Side]) -> Result<()> {

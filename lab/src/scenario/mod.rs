@@ -5,6 +5,7 @@
 //! stage   the cluster, its load balancer, Lameduck installed
 //! side    a namespace with an ordinary workload, its port of the load balancer, its load
 //! play    the load, the action, and the wait until all drains are over
+//! waves   many plays, beside each other and one after the other
 //! action  what ends the pods: a delete, a rollout, a drain
 //! upgrade what ends a StatefulSet's pods one by one: a new template
 //! report  what was lost, and whether the scenario proves anything
@@ -25,24 +26,22 @@ mod side;
 mod stage;
 mod table;
 mod upgrade;
+mod waves;
 
 use std::time::Duration;
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use demo::{Arguments as DemoArguments, demo};
 pub use front::{Clb, SECRET};
-pub use install::{Provider, install};
+pub use install::{Installed, Provider, install};
 pub use report::{Drain, PodReport, Report, Run, Verdict};
 pub use stage::Stage;
+pub use waves::{Part, play_all};
 
 pub(crate) use front::{Carrier, Front};
 pub(crate) use side::{Kind, Plan, Side};
-
-use crate::progress::Progress;
-use play::Play;
 
 /// A way in which pods end.
 #[derive(
@@ -248,6 +247,12 @@ impl Scenario {
         upgrade::policy(self).is_some()
     }
 
+    /// How many milliseconds a long connection lives in it. Each pod of an upgrade is waited for that long:
+    /// one of the upgrades shows that at full length, and the others are about something else.
+    fn long_millis(self) -> u64 {
+        if self.is_upgrade() && self != Self::Upgrade { 10_000 } else { 20_000 }
+    }
+
     /// How long its drains may take; see [`Overrides::drain_limit`].
     fn drain_limit(self) -> Duration {
         if self.is_upgrade() { upgrade::LIMIT } else { Duration::from_secs(150) }
@@ -293,23 +298,4 @@ pub struct Overrides {
     /// How long the load lasts at most after the action began; 150 s if none is given, 420 s in an upgrade.
     /// A side whose drains are not over by then fails the scenario.
     pub drain_limit: Option<Duration>,
-}
-
-/// Plays one scenario on `stage`.
-///
-/// # Errors
-/// It could not be played to its end: something did not get ready, or a drain was not over in time.
-/// Losses are no errors, they are in the report.
-pub async fn run(
-    stage: &Stage<'_>,
-    scenario: Scenario,
-    overrides: &Overrides,
-    progress: &Progress,
-) -> Result<Report> {
-    let play = Play::prepare(stage, scenario, overrides, progress).await?;
-    let namespaces = play.namespaces();
-    let report = play.perform().await;
-    // Not waited for: `Stage::clean_up` does that, for all at once.
-    stage.end_workloads(&namespaces).await?;
-    report
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 use tokio::time::{Instant, interval, sleep};
@@ -65,7 +65,7 @@ impl<'a> Play<'a> {
             Sides::Protected => &[true],
         };
         let sides = sides.iter().map(|protected| Side::prepare(stage, plan(*protected)));
-        let sides = try_join_all(sides).await.with_context(|| scenario.name())?;
+        let sides = try_join_all(sides).await?;
         step.message("ready");
         let drain_limit = overrides.drain_limit.unwrap_or_else(|| scenario.drain_limit());
         Ok(Self { stage, scenario, drain_limit, sides, step })
@@ -76,7 +76,7 @@ impl<'a> Play<'a> {
         let Self { stage, scenario, drain_limit, sides, mut step } = self;
         let loads: Vec<LoadProcess> = sides
             .iter()
-            .map(|side| stage.load(&settings(side, drain_limit)))
+            .map(|side| stage.load(&settings(scenario, side, drain_limit)))
             .collect::<Result<_>>()?;
         let course = async {
             sleep(WARM_UP).await;
@@ -92,24 +92,23 @@ impl<'a> Play<'a> {
                 step.message(said(&sides, &loads).await);
             }
         };
-        tokio::select! {
-            result = course => result.with_context(|| scenario.name())?,
-            () = tell => {}
+        let ended = tokio::select! {
+            ended = course => ended,
+            () = tell => Ok(()),
+        };
+        if let Err(error) = ended {
+            let until_then = said(&sides, &loads).await;
+            return Err(error.context(format!("not played to its end, until then {until_then}")));
         }
         let tallies = join_all(loads.into_iter().map(LoadProcess::finish)).await;
         let mut runs = Vec::new();
         for (side, tally) in sides.into_iter().zip(tallies) {
-            runs.push(run(&side, tally.with_context(|| scenario.name())?));
+            runs.push(run(&side, tally?));
             side.finish().await?;
         }
         let report = Report::new(scenario, runs);
         step.done(summary(&report));
         Ok(report)
-    }
-
-    /// Which one it is.
-    pub(super) fn scenario(&self) -> Scenario {
-        self.scenario
     }
 
     /// The namespaces of the sides.
@@ -144,10 +143,14 @@ fn policy(stage: &Stage<'_>, scenario: Scenario, overrides: &Overrides) -> Value
 }
 
 /// The load on a side, which ends by itself where nobody ends it any more.
-fn settings(side: &Side, drain_limit: Duration) -> Settings {
+fn settings(scenario: Scenario, side: &Side, drain_limit: Duration) -> Settings {
     let usual = Settings::new(side.balancer.address());
     let most = WARM_UP + drain_limit + LOAD_BEYOND;
-    Settings { max_seconds: usual.max_seconds.max(most.as_secs()), ..usual }
+    Settings {
+        max_seconds: usual.max_seconds.max(most.as_secs()),
+        long_millis: scenario.long_millis(),
+        ..usual
+    }
 }
 
 /// What both loads have lost so far, and what an upgrade does, for a person who watches.

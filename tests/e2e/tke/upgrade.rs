@@ -1,5 +1,5 @@
 //! Upgrades of StatefulSets: what happens to them when their controller dies, and what is left of them on the
-//! objects of others. What is lost under load is in [`crate::scenarios`].
+//! objects of others. What is lost under load is in [`super::scenarios`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use lameduck_api::Upgrade;
 use lameduck_api::names::{ANNOTATION_ORIGINAL_LB_RS_WEIGHT, LB_RS_WEIGHT};
 use lameduck_core::upgrade::object::{Phase, Step};
 use lameduck_lab::clb::model::LoadBalancer;
-use lameduck_lab::scenario::{Overrides, Provider, Scenario, Sides, Stage, run};
+use lameduck_lab::scenario::{Overrides, Part, Provider, Scenario, Sides, Stage, play_all};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -60,12 +60,13 @@ async fn leaders_that_die_in_each_step_lose_nothing() -> Result<()> {
     let bench = Bench::take_with(Provider::TencentClb).await?;
     let stage = Stage::open(&bench.cluster).await?;
     let overrides = Overrides { sides: Sides::Protected, ..Overrides::default() };
-    let scenario = run(&stage, Scenario::Upgrade, &overrides, &bench.progress);
-    let (report, killed) = tokio::join!(scenario, async {
+    let parts = [Part { scenario: Scenario::Upgrade, overrides }];
+    let scenario = play_all(&stage, &parts, &bench.progress);
+    let (reports, killed) = tokio::join!(scenario, async {
         // No longer than the scenario itself may take.
         tokio::time::timeout(Duration::from_secs(400), kill_in_each_step(&bench)).await
     });
-    let report = report?;
+    let report = reports.into_iter().next().context("no report")??;
     stage.clean_up(&bench.progress).await?;
     let killed = killed.context("the upgrade was not seen in each step")??;
     assert_eq!(killed.into_iter().collect::<Vec<_>>(), STEPS);
@@ -92,8 +93,8 @@ async fn what_was_the_users_is_put_back() -> Result<()> {
     let lag = Duration::from_millis(300);
     clb.make(&[(LoadBalancer::new(id.as_str()).tcp(80, None), lag)]).await?;
     for manifest in [
-        include_str!("../../manifests/examples/tke-service.yaml"),
-        include_str!("../../manifests/examples/tke-statefulset.yaml"),
+        include_str!("../../../manifests/examples/tke-service.yaml"),
+        include_str!("../../../manifests/examples/tke-statefulset.yaml"),
     ] {
         bench.cluster.apply(Some(&namespace), manifest).await?;
     }
