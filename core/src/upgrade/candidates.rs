@@ -1,13 +1,13 @@
 //! Which ordinal is taken next, or why none may be.
 
 use super::claims::is_broken;
-use super::facts::{Facts, Pod};
+use super::facts::Facts;
 use super::object::{Claim, Step, UpgradeSpec, UpgradeStatus};
 use super::reason::Reason;
 use super::serving::Ground;
 use super::text;
 use super::weights::with_zeros;
-use super::zeros::{wanted, where_zero};
+use super::zeros::wanted;
 use crate::policy::{UpgradeMode, Upgrades};
 
 /// What may be done about the pods that still have another revision.
@@ -65,7 +65,10 @@ pub(super) fn next(
     if let Some(ordinal) = broken {
         return Next::Idle(ordinal);
     }
-    let idle = unclaimed().find(|ordinal| ground.idle(*ordinal).is_some());
+    // What has weight 0 still will serve as soon as that is put back.
+    let comes_back = |ordinal: &u32| ground.pod(*ordinal).and_then(|pod| ground.returning(pod));
+    let idle = unclaimed()
+        .find(|ordinal| ground.idle(*ordinal).is_some() && comes_back(ordinal).is_none());
     let Some(ordinal) = idle.or_else(|| unclaimed().next()) else { return Next::None };
     match blocked(ground, upgrades, status, ordinal) {
         None if idle.is_some() => Next::Idle(ordinal),
@@ -82,22 +85,16 @@ fn unfinished(
     status: &UpgradeStatus,
 ) -> Option<(Reason, String)> {
     let max = usize::try_from(upgrades.max_unavailable).unwrap_or(usize::MAX);
-    if status.ordinals.len() >= max {
-        let why = status.ordinals.first().map(|claim| claim.message.clone());
-        return Some((Reason::Replacing, why.unwrap_or_default()));
+    let unclaimed = ground.facts.pods.iter().filter(|pod| status.claim(pod.ordinal).is_none());
+    let returning: Vec<String> = unclaimed.filter_map(|pod| ground.returning(pod)).collect();
+    if status.ordinals.len() + returning.len() >= max {
+        let claim = status.ordinals.first();
+        return Some(match claim {
+            Some(claim) => (Reason::Replacing, claim.message.clone()),
+            None => (Reason::PodsNotServing, returning.first().cloned().unwrap_or_default()),
+        });
     }
-    // What was given back is put back first. A claim then begins with a write to the Service and to the pod,
-    // so whatever was decided before it, and not sent yet, meets another version of them.
-    let rest = |pod: &&Pod| pod.deleted_until.is_none() && status.claim(pod.ordinal).is_none();
-    ground.facts.pods.iter().filter(rest).find_map(|pod| {
-        let service = where_zero(ground.facts, pod.ordinal);
-        let what = match service {
-            Some(service) => format!("gets its weight back on Service {service}"),
-            None if pod.marked => "is not deleted any more".to_owned(),
-            None => return None,
-        };
-        Some((Reason::Replacing, format!("{} {what}", pod.name)))
-    })
+    None
 }
 
 /// Why a person has to be asked first.
@@ -156,15 +153,14 @@ fn blocked(
         .filter(|ordinal| !claimed(*ordinal))
         .filter_map(|ordinal| Some((ordinal, ground.idle(ordinal)?)))
         .collect();
-    if idle.iter().any(|(idle, _)| *idle == ordinal) {
-        return weights_invalid(facts, status, ordinal).map(|why| (Reason::WeightsInvalid, why));
-    }
     let added = set.original_replicas.map(|original| set.start.saturating_add(original));
+    let added = added.filter(|added| *added != ordinal);
     if let Some((_, why)) = idle.iter().find(|(idle, _)| Some(*idle) == added) {
         return Some((Reason::Surging, why.clone()));
     }
+    let is_idle = idle.iter().any(|(idle, _)| *idle == ordinal);
     let out = status.ordinals.len() + idle.len();
-    if out >= usize::try_from(upgrades.max_unavailable).unwrap_or(usize::MAX) {
+    if !is_idle && out >= usize::try_from(upgrades.max_unavailable).unwrap_or(usize::MAX) {
         let (reason, why) = match (idle.first(), status.ordinals.first()) {
             (Some((_, why)), _) => (Reason::PodsNotServing, why.clone()),
             (None, Some(claim)) => (Reason::Replacing, claim.message.clone()),
@@ -175,7 +171,8 @@ fn blocked(
     // What is claimed and not deleted is ready still: the budget does not count it yet.
     let coming = status.ordinals.iter().filter(|claim| claim.step.is_untouched()).count();
     let coming = u32::try_from(coming).unwrap_or(u32::MAX);
-    if let Some(budget) = facts.budgets.iter().find(|budget| budget.allowed <= coming) {
+    let mut budgets = facts.budgets.iter().filter(|_| !is_idle);
+    if let Some(budget) = budgets.find(|budget| budget.allowed <= coming) {
         let why =
             format!("the PodDisruptionBudget {} allows no disruption of {name} now", budget.name);
         return Some((Reason::BudgetExhausted, why));
@@ -201,6 +198,36 @@ fn weights_invalid(facts: &Facts, status: &UpgradeStatus, ordinal: u32) -> Optio
             .and_then(|zeros| with_zeros(&service.annotations(), &service.ports, &zeros));
         zeros.err().map(|why| format!("Service {}: {why}", service.name))
     })
+}
+
+/// How many are out by our hand and cannot be put back at once.
+pub(super) fn out(ground: Ground<'_>, status: &UpgradeStatus) -> u32 {
+    let claimed = status.ordinals.iter().filter(|claim| !claim.step.is_untouched());
+    let unclaimed = ground.facts.pods.iter().filter(|pod| status.claim(pod.ordinal).is_none());
+    let returning = unclaimed.filter(|pod| ground.returning(pod).is_some());
+    u32::try_from(claimed.count() + returning.count()).unwrap_or(u32::MAX)
+}
+
+/// Claims of what was left by something that nobody remembers: a write that was slow, or an object that was
+/// deleted. It is put back, and nothing else is done with it meanwhile. It stands in the status first, like
+/// everything: a claim that somebody decided before this was seen is then refused.
+pub(super) fn leftovers(
+    ground: Ground<'_>,
+    status: &UpgradeStatus,
+    now: jiff::Timestamp,
+) -> Vec<Claim> {
+    let unclaimed = ground.set.ordinals().filter(|ordinal| status.claim(*ordinal).is_none());
+    let left = unclaimed.filter_map(|ordinal| Some((ordinal, ground.leftover(ordinal)?)));
+    left.map(|(ordinal, message)| Claim {
+        ordinal,
+        pod: ground.name(ordinal),
+        uid: ground.pod(ordinal).map(|pod| pod.uid.to_string()).unwrap_or_default(),
+        step: Step::Returning,
+        furthest: Step::Returning,
+        since: now,
+        message,
+    })
+    .collect()
 }
 
 /// A new claim.

@@ -7,7 +7,6 @@ use super::facts::{Pod, Zero};
 use super::object::{Claim, Step};
 use super::serving::{Ground, not_ready};
 use super::weights::zeros;
-use super::zeros::where_zero;
 use crate::policy::{Policy, Until};
 use crate::time::{clock, later};
 
@@ -16,6 +15,8 @@ use crate::time::{clock, later};
 pub(super) enum Course {
     /// It is here, and waits for this. The UID is that of the pod that is to be replaced.
     At { step: Step, message: String, uid: Box<str> },
+    /// Its pod is not replaced by this claim: it is given back as it is. Why.
+    Back(String),
     /// The ordinal has the revision, and serves.
     Done(String),
     /// It is none of the upgrade's business any more.
@@ -54,31 +55,42 @@ impl Look<'_> {
                 &claim.uid,
             );
         }
-        if pod.revision != set.update_revision {
-            if let Some(why) = self.stays(pod, claim) {
-                return Course::Over(why);
+        let has_revision = pod.revision == set.update_revision;
+        // What is on its way back gets there, whatever the template is meanwhile: a write that gives it its
+        // weight may be under way, and nothing may be deleted that relies on the zero.
+        if claim.furthest < Step::Returning {
+            if !has_revision {
+                return match self.stays(pod) {
+                    Some(why) => Course::Back(why),
+                    None => {
+                        let (step, message) = self.old(pod, claim);
+                        at(step, message, &pod.uid)
+                    }
+                };
             }
-            let (step, message) = self.old(pod, claim);
-            return at(step, message, &pod.uid);
+            if *pod.uid == *claim.uid {
+                let revision = &pod.revision;
+                return Course::Back(format!("{name} stays: the template is {revision} again"));
+            }
+            let Some(ready_since) = pod.ready_since else {
+                return at(Step::Starting, not_ready(pod), &claim.uid);
+            };
+            let soak = self.policy.stateful_sets.upgrade.soak_seconds.max(set.min_ready_seconds);
+            let soaked = later(ready_since, soak);
+            if self.now < soaked {
+                let until = clock(soaked);
+                let message = format!("{name} is ready, and must stay so until {until}");
+                return at(Step::Soaking, message, &claim.uid);
+            }
         }
-        // Not replaced: the template went back to what the pod has.
-        let was_replaced = *pod.uid != *claim.uid;
-        let Some(ready_since) = pod.ready_since else {
-            return at(Step::Starting, not_ready(pod), &claim.uid);
-        };
-        let soak = self.policy.stateful_sets.upgrade.soak_seconds.max(set.min_ready_seconds);
-        let soaked = later(ready_since, soak);
-        if was_replaced && claim.furthest < Step::Returning && self.now < soaked {
-            let until = clock(soaked);
-            let message = format!("{name} is ready, and must stay so until {until}");
-            return at(Step::Soaking, message, &claim.uid);
-        }
-        if let Some(service) = where_zero(self.ground.facts, claim.ordinal) {
-            let message = format!("{name} gets its weight back on Service {service}");
+        if let Some(message) = self.ground.leftover(claim.ordinal) {
             return at(Step::Returning, message, &claim.uid);
         }
-        if pod.marked {
-            return at(Step::Returning, format!("{name} is not deleted any more"), &claim.uid);
+        if !has_revision {
+            return Course::Over(format!("{name} is as it was"));
+        }
+        if pod.ready_since.is_none() {
+            return at(Step::Starting, not_ready(pod), &claim.uid);
         }
         match self.ground.weightless(pod) {
             Some(why) => at(Step::Returning, why, &claim.uid),
@@ -87,15 +99,11 @@ impl Look<'_> {
     }
 
     /// Why a pod that has another revision is not replaced by this claim.
-    fn stays(&self, pod: &Pod, claim: &Claim) -> Option<String> {
+    fn stays(&self, pod: &Pod) -> Option<String> {
         let Ground { set, .. } = self.ground;
         let name = &pod.name;
-        if claim.ordinal < set.first_updated() {
+        if pod.ordinal < set.first_updated() {
             return Some(format!("{name} keeps its revision, as the author's partition says"));
-        }
-        if claim.furthest >= Step::Returning {
-            // A write that gives its weight back may be under way: that has to be over first.
-            return Some(format!("{name} gets its weight back before it is replaced again"));
         }
         // Since it was claimed, others may have gone: also those of another set, at the same moment.
         let serves = pod.ready_since.is_some() && matches!(self.not_zeroed(pod.ordinal), Ok(true));

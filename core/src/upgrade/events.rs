@@ -22,7 +22,11 @@ pub fn events(before: &UpgradeStatus, now: &UpgradeStatus) -> Vec<EventText> {
     for claim in &now.ordinals {
         let old = before.claim(claim.ordinal);
         let stepped = old.is_none_or(|old| old.step != claim.step);
-        if old.is_none() {
+        let gets_back = claim.step == Step::Returning;
+        if gets_back && now.withdrawn.is_some() && old.is_some_and(|old| old.step.is_untouched()) {
+            say(EventReason::OrdinalWithdrawn, claim.message.clone());
+        }
+        if old.is_none() && !gets_back {
             say(EventReason::OrdinalTaken, format!("{} is taken out of service", claim.pod));
         }
         if stepped && claim.step == Step::Deleting {
@@ -36,12 +40,7 @@ pub fn events(before: &UpgradeStatus, now: &UpgradeStatus) -> Vec<EventText> {
             let entries = now.history.iter().rev();
             let entry = entries.into_iter().find(|entry| entry.ordinal == old.ordinal);
             let message = entry.map(|entry| entry.message.clone()).unwrap_or_default();
-            // What moves takes that back, so none of these was done.
-            let reason = match now.withdrawn.is_some() && old.step.is_untouched() {
-                true => EventReason::OrdinalWithdrawn,
-                false => EventReason::OrdinalBack,
-            };
-            say(reason, message);
+            say(EventReason::OrdinalBack, message);
         }
     }
     if before.phase != now.phase {

@@ -195,15 +195,16 @@ impl Planner<'_> {
         let is_aborted = spec.abort_revision.as_deref() == Some(&*set.update_revision);
         let is_done = matches!(status.phase, Phase::Complete)
             && candidates::outdated(self.ground).next().is_none()
-            && status.ordinals.is_empty();
+            && status.ordinals.is_empty()
+            && candidates::leftovers(self.ground, &status, self.now).is_empty();
         if is_done {
             let action = put_back(facts, Some(set));
             return Plan { status: Some(status), active: action.is_some(), action };
         }
-        if is_aborted {
-            status.ordinals.clear();
-        }
         self.advance(&mut status);
+        let left = candidates::leftovers(self.ground, &status, self.now);
+        status.ordinals.extend(left);
+        status.ordinals.sort_by_key(|claim| std::cmp::Reverse(claim.ordinal));
         let halt = self.halt(&mut status, spec.paused, is_aborted);
         let surge = surge::state(self.ground, self.policy, &mut status, self.now);
         let next = match &halt {
@@ -244,10 +245,11 @@ impl Planner<'_> {
         }
         self.count(&mut status);
         self.say(&mut status, halt, &next, &surge, is_left);
-        let action = self
-            .delete(&status)
-            .or_else(|| unmark(facts, &deleting(&status)))
+        // The Service before the pod, also for a pod that serves nobody: what was decided about either before
+        // the claim, and comes late, is refused from here on.
+        let action = unmark(facts, &deleting(&status))
             .or_else(|| set_weights(facts, &zeros::wanted(&status)))
+            .or_else(|| self.delete(&status))
             .or_else(|| self.start_count(&status))
             .or(scale);
         let active = action.is_some()
@@ -325,9 +327,18 @@ impl Planner<'_> {
                     }
                     true
                 }
-                Course::Done(message) | Course::Over(message) => {
+                Course::Back(message) => {
+                    record(Some(ClaimStep::Returning), &message);
+                    self.give_back(claim, message);
+                    true
+                }
+                Course::Done(message) => {
                     record(None, &message);
                     moved = true;
+                    false
+                }
+                Course::Over(message) => {
+                    record(None, &message);
                     false
                 }
             }
@@ -338,6 +349,14 @@ impl Planner<'_> {
         if moved {
             self.moved(status);
         }
+    }
+
+    /// It stays claimed until its weight is back: nothing else is done with it before.
+    fn give_back(&self, claim: &mut Claim, message: String) {
+        claim.step = ClaimStep::Returning;
+        claim.furthest = ClaimStep::Returning;
+        claim.since = self.now;
+        claim.message = message;
     }
 
     fn moved(&self, status: &mut UpgradeStatus) {
@@ -360,18 +379,23 @@ impl Planner<'_> {
             }
             Halt::Stalled
         };
-        let untouched = status.ordinals.extract_if(.., |claim| claim.step.is_untouched());
-        for claim in untouched.collect::<Vec<_>>() {
-            status.record(Entry {
-                at: self.now,
-                ordinal: claim.ordinal,
-                step: None,
-                message: format!("{} was given back: {}", claim.pod, claim.message),
-            });
+        let is_given_back = |claim: &Claim| {
+            let is_ended = matches!(halt, Halt::Aborted) && claim.furthest < ClaimStep::Returning;
+            is_ended || claim.step.is_untouched()
+        };
+        let mut entries = Vec::new();
+        for claim in status.ordinals.iter_mut().filter(|claim| is_given_back(claim)) {
+            let Claim { ordinal, message, .. } = claim.clone();
             if matches!(halt, Halt::Stalled) && status.withdrawn.is_none() {
-                let Claim { ordinal, message, .. } = claim;
-                status.withdrawn = Some(Withdrawn { ordinal, message });
+                status.withdrawn = Some(Withdrawn { ordinal, message: message.clone() });
             }
+            let message = format!("{} is given back: {message}", claim.pod);
+            let step = Some(ClaimStep::Returning);
+            entries.push(Entry { at: self.now, ordinal, step, message: message.clone() });
+            self.give_back(claim, message);
+        }
+        for entry in entries {
+            status.record(entry);
         }
         // Past the deadline, what is not held up by anything of ours may still go on by itself.
         match halt {
@@ -515,6 +539,10 @@ impl Planner<'_> {
 
     /// Marks a claimed pod that may go, and deletes it.
     fn delete(&self, status: &UpgradeStatus) -> Option<Action> {
+        if candidates::out(self.ground, status) >= self.policy.stateful_sets.upgrade.max_unavailable
+        {
+            return None;
+        }
         let claims = status.ordinals.iter().filter(|claim| claim.step == ClaimStep::Deleting);
         let mut pods = claims.filter_map(|claim| {
             self.ground.pod(claim.ordinal).filter(|pod| *pod.uid == *claim.uid)

@@ -2,7 +2,7 @@
 
 use super::facts::{Backend, Facts, Frontend, Pod, Set};
 use super::weights::weight_of_user;
-use super::zeros::of_others;
+use super::zeros::{of_others, where_zero};
 
 /// What a pod is judged by.
 #[derive(Clone, Copy)]
@@ -43,10 +43,20 @@ impl<'a> Ground<'a> {
         if let Some(why) = &self.facts.balancers.unknown {
             return Some(format!("it is not known whether {} has its weight: {why}", pod.name));
         }
-        let without = self.facts.balancers.frontends.iter().find(|frontend| {
-            let carries_set = frontend.backends.iter().any(|backend| backend.pod.is_some());
+        let frontends = &self.facts.balancers.frontends;
+        let carries_set =
+            |frontend: &&Frontend| frontend.backends.iter().any(|backend| backend.pod.is_some());
+        // A listener without backends is not shown: where none of the set's is bound yet, nobody serves.
+        let mut clbs = self.facts.services.iter().filter_map(|one| one.load_balancer.as_ref());
+        let is_carried = |clb: &std::sync::Arc<str>| {
+            frontends.iter().filter(carries_set).any(|frontend| frontend.load_balancer == *clb)
+        };
+        if let Some(clb) = clbs.find(|clb| !is_carried(clb)) {
+            return Some(format!("{} is no backend at CLB {clb}", pod.name));
+        }
+        let without = frontends.iter().filter(carries_set).find(|frontend| {
             let own = frontend.backends.iter().find(|backend| is(backend, pod));
-            carries_set && !own.is_some_and(takes) && !self.user_wants_none(pod, frontend)
+            !own.is_some_and(takes) && !self.user_wants_none(pod, frontend)
         })?;
         let Frontend { load_balancer, name, .. } = without;
         let what = match without.backends.iter().find(|backend| is(backend, pod)) {
@@ -56,6 +66,29 @@ impl<'a> Ground<'a> {
             Some(_) => "has a weight that cannot be read",
         };
         Some(format!("{} {what} at CLB {load_balancer} {name}", pod.name))
+    }
+
+    /// What an ordinal still has of a claim: our weight 0, or a mark.
+    pub(super) fn leftover(&self, ordinal: u32) -> Option<String> {
+        let name = self.name(ordinal);
+        let marked = |pod: &&Pod| pod.marked && pod.deleted_until.is_none();
+        match (where_zero(self.facts, ordinal), self.pod(ordinal).filter(marked)) {
+            (Some(service), _) => Some(format!("{name} gets its weight back on Service {service}")),
+            (None, Some(_)) => Some(format!("{name} is not deleted any more")),
+            (None, None) => None,
+        }
+    }
+
+    /// Why a pod that is ready is still at the weight 0 that it had by our hand; None where it is not.
+    pub(super) fn returning(&self, pod: &Pod) -> Option<String> {
+        let is_ready = pod.ready_since.is_some() && pod.deleted_until.is_none();
+        let mut frontends = self.facts.balancers.frontends.iter().filter(|_| is_ready);
+        let at_zero = frontends.find(|frontend| {
+            let mut own = frontend.backends.iter().filter(|backend| is(backend, pod));
+            own.any(|backend| backend.weight == Some(0)) && !self.user_wants_none(pod, frontend)
+        })?;
+        let Frontend { load_balancer, name, .. } = at_zero;
+        Some(format!("{} has weight 0 at CLB {load_balancer} {name}", pod.name))
     }
 
     /// Whether the author of the Service keeps the pod at weight 0 there.

@@ -9,7 +9,7 @@ use super::weights::{Change, Invalid, Zeros, with_zeros, zeros};
 /// The ordinals whose weight is to be 0.
 pub(super) fn wanted(status: &UpgradeStatus) -> BTreeSet<u32> {
     // Once a weight is on its way back it is not taken again, though the pod gets unready: a write that gives
-    // it back may be under way at any time from then on.
+    // it may be under way at any time from then on.
     let is_out = |claim: &&Claim| claim.step.is_out() && claim.furthest < Step::Returning;
     let out = status.ordinals.iter().filter(is_out);
     out.map(|claim| claim.ordinal).collect()

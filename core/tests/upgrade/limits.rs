@@ -146,7 +146,9 @@ fn broken_old_pods_go_first_without_a_drain_and_one_at_a_time() {
     assert_eq!((world.revisions().as_str(), world.status().phase), ("bbb", Phase::Complete));
     let deletes: Vec<&String> = world.log.iter().filter(|line| line.starts_with("del")).collect();
     assert_eq!(deletes, ["delete web-1", "delete web-0", "delete web-2"]);
-    assert_eq!(world.log[0], "delete web-1", "nothing of it drains");
+    assert_eq!(world.log[..2], ["zero [1]", "delete web-1"]);
+    let drained = world.trail.iter().filter(|step| step.1 == Step::WeightZero);
+    assert!(drained.eq([(2, Step::WeightZero)].iter()), "{:?}", world.trail);
     assert_eq!(most, 1, "what makes all pods unready for a moment must not restart them all");
     world.assert_clean();
 }
