@@ -225,6 +225,7 @@ pub(super) fn leftovers(
         step: Step::Returning,
         furthest: Step::Returning,
         since: now,
+        counting_since: None,
         message,
     })
     .collect()
