@@ -34,7 +34,9 @@ pub(crate) fn check(values: &[Value], read: &Health) {
                         gaps.unreadable += 1;
                         continue;
                     };
-                    let Some(row) = found.next() else { panic!("a backend is lost: {target}") };
+                    let row = found.next();
+                    assert!(row.is_some(), "a backend is lost: {target}");
+                    let Some(row) = row else { continue };
                     assert_eq!((&row.load_balancer_id, &row.listener_id), (&id, &listener));
                     assert_eq!(row.location_id, line(&rule["LocationId"]));
                     assert_eq!((row.ip, u64::from(row.port)), address);
