@@ -17,18 +17,21 @@ use crate::clb::Api;
 use crate::clb::rows;
 use crate::metrics::Metrics;
 
+use super::health::{ByPlace, Checkup, check_up};
+
 /// Time between two reads of a load balancer.
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// What nobody asked for so long is forgotten.
 const FORGET_AFTER: Duration = Duration::from_secs(120);
 
-/// One read.
+/// One read, of weights and of health.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
     at: Timestamp,
     began: Instant,
     result: Result<Arc<Listeners>, Arc<str>>,
     not_found: bool,
+    checkup: Checkup,
 }
 
 /// The last read of each load balancer. Whoever asks meanwhile waits for the one that is under way.
@@ -62,11 +65,13 @@ impl Reads {
             return read.clone();
         }
         let (at, began) = (clock(), Instant::now());
-        let result = api.targets(id, None).await;
+        let before = last.as_ref().map(|read| &read.checkup);
+        let (result, checkup) =
+            tokio::join!(api.targets(id, None), check_up(api, metrics, id, before));
         metrics.clb_call("DescribeTargets", crate::clb::label(&result));
         let not_found = result.as_ref().is_err_and(lameduck_clb::Error::is_not_found);
         let result = result.map(Arc::new).map_err(|error| crate::text::chain(&error).into());
-        last.insert(Read { at, began, result, not_found }).clone()
+        last.insert(Read { at, began, result, not_found, checkup }).clone()
     }
 }
 
@@ -151,9 +156,10 @@ pub(super) fn balancers(
             let why = format!("CLB {id}: a part of the answer could not be read: {gap}");
             all.unknown.get_or_insert_with(|| why.into());
         }
+        let health = ByPlace::of(id, read.checkup.health());
         for listener in &listeners.listeners {
             let mut add = |rule: Option<&Rule>, targets: &[Target]| {
-                all.frontends.push(frontend(id, listener, rule, targets, addresses));
+                all.frontends.push(frontend(id, listener, rule, targets, addresses, &health));
             };
             if let Some(targets) = &listener.targets {
                 add(None, targets);
@@ -172,6 +178,7 @@ fn frontend(
     rule: Option<&Rule>,
     targets: &[Target],
     addresses: &HashMap<Box<str>, Vec<IpAddr>>,
+    health: &ByPlace<'_>,
 ) -> Frontend {
     let protocol = match listener.protocol.as_deref() {
         Some("TCP" | "TCP_SSL") => Some(Protocol::Tcp),
@@ -188,7 +195,7 @@ fn frontend(
             Weight::Known(weight) => Some(weight),
             Weight::Unknown(_) => None,
         };
-        Backend { pod, weight, healthy: None }
+        Backend { pod, weight, healthy: health.is_healthy(listener, rule, target) }
     });
     Frontend {
         load_balancer: Arc::clone(id),

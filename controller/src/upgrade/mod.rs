@@ -14,6 +14,7 @@ mod calls;
 mod carry_out;
 mod convert;
 mod gather;
+mod health;
 mod watch;
 
 use std::collections::HashMap;
