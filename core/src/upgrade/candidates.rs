@@ -51,11 +51,20 @@ pub(super) fn next(
     status: &UpgradeStatus,
 ) -> Next {
     let unclaimed = || outdated(ground).filter(|ordinal| status.claim(*ordinal).is_none());
-    if unclaimed().next().is_none() {
+    // It never got back into service, and another template came meanwhile.
+    let again = outdated(ground).find(|ordinal| {
+        let pod = ground.pod(*ordinal).map_or("", |pod| &pod.uid);
+        let claim = status.claim(*ordinal).filter(|claim| claim.furthest == Step::Returning);
+        claim.is_some_and(|claim| *claim.uid != *pod) && ground.leftover(*ordinal).is_none()
+    });
+    if again.is_none() && unclaimed().next().is_none() {
         return Next::None;
     }
     if let Some(why) = unapproved(ground, upgrades, spec, status) {
         return Next::Blocked(Reason::ApprovalNeeded, why);
+    }
+    if let Some(ordinal) = again {
+        return Next::Idle(ordinal);
     }
     if let Some((reason, why)) = unfinished(ground, upgrades, status) {
         return Next::Blocked(reason, why);

@@ -86,8 +86,12 @@ impl Look<'_> {
         if let Some(message) = self.ground.leftover(claim.ordinal) {
             return at(Step::Returning, message, &claim.uid);
         }
-        if !has_revision {
-            return Course::Over(format!("{name} is as it was"));
+        // One that we made and that does not serve yet is still out by our hand.
+        let idle = self.ground.idle(claim.ordinal).filter(|_| *pod.uid != *claim.uid);
+        match idle {
+            Some(why) if !has_revision => return at(Step::Returning, why, &claim.uid),
+            None if !has_revision => return Course::Over(format!("{name} is as it was")),
+            _ => {}
         }
         if pod.ready_since.is_none() {
             return at(Step::Starting, not_ready(pod), &claim.uid);

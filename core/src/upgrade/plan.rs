@@ -232,6 +232,7 @@ impl Planner<'_> {
                 step: Some(claim.step),
                 message: claim.message.clone(),
             });
+            status.ordinals.retain(|before| before.ordinal != claim.ordinal);
             status.ordinals.push(claim);
             status.ordinals.sort_by_key(|claim| std::cmp::Reverse(claim.ordinal));
             self.moved(&mut status);
