@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) upgrade: Option<Upgrade>,
     /// Revisions whose pods never get ready.
     pub(crate) bad: BTreeSet<&'static str>,
+    /// Revisions whose pods fail the CLB's health check.
+    pub(crate) dead: BTreeSet<&'static str>,
     /// TKE carries annotations to the CLB.
     pub(crate) tke: bool,
     pub(crate) has_hold: bool,
@@ -99,6 +101,7 @@ impl World {
             budget: None,
             upgrade: None,
             bad: BTreeSet::new(),
+            dead: BTreeSet::new(),
             tke: true,
             has_hold: true,
             drain_seconds: 20,
@@ -213,12 +216,21 @@ impl World {
         }
     }
 
+    /// A pod as it is read: a count is of the claim that began it.
+    fn seen(&self, sim: &Sim) -> Pod {
+        let status = self.upgrade.as_ref().map(|upgrade| &upgrade.status);
+        let claim = status.and_then(|status| status.claim(sim.pod.ordinal));
+        let counts = claim.is_some_and(|claim| claim.counting_since.is_some());
+        Pod { count: sim.pod.count.clone().filter(|_| counts), ..sim.pod.clone() }
+    }
+
     pub(crate) fn facts(&self) -> Facts {
         let frontends = self.services.iter().filter_map(|service| {
             let ours = self.pods.values().filter_map(|sim| {
                 let weight = *sim.weights.get(&service.name)?;
                 let pod = Some(sim.pod.uid.clone());
-                Some(Backend { pod, weight: Some(weight), healthy: Some(true) })
+                let healthy = Some(!self.dead.contains(&*sim.pod.revision));
+                Some(Backend { pod, weight: Some(weight), healthy })
             });
             let load_balancer: Arc<str> = service.load_balancer.clone()?;
             Some(Frontend {
@@ -237,7 +249,7 @@ impl World {
                 Some(why) => Err(why),
                 None => Ok(Arc::new(self.policy.clone())),
             },
-            pods: self.pods.values().map(|sim| sim.pod.clone()).collect(),
+            pods: self.pods.values().map(|sim| self.seen(sim)).collect(),
             services: self.services.clone(),
             balancers: Balancers { frontends, unknown: self.unknown.clone() },
             budgets: self
