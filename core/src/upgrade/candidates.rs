@@ -209,9 +209,12 @@ fn weights_invalid(facts: &Facts, status: &UpgradeStatus, ordinal: u32) -> Optio
     })
 }
 
-/// How many are out by our hand and cannot be put back at once.
-pub(super) fn out(ground: Ground<'_>, status: &UpgradeStatus) -> u32 {
-    let claimed = status.ordinals.iter().filter(|claim| !claim.step.is_untouched());
+/// How many besides an ordinal are out by our hand, or may be at any moment.
+pub(super) fn others_out(ground: Ground<'_>, status: &UpgradeStatus, ordinal: u32) -> u32 {
+    let marked = |ordinal: u32| ground.pod(ordinal).is_some_and(|pod| pod.marked);
+    let claimed = status.ordinals.iter().filter(|claim| {
+        claim.ordinal != ordinal && (!claim.step.is_untouched() || marked(claim.ordinal))
+    });
     let unclaimed = ground.facts.pods.iter().filter(|pod| status.claim(pod.ordinal).is_none());
     let returning = unclaimed.filter(|pod| ground.returning(pod).is_some());
     u32::try_from(claimed.count() + returning.count()).unwrap_or(u32::MAX)

@@ -537,11 +537,11 @@ impl Planner<'_> {
 
     /// Marks a claimed pod that may go, and deletes it.
     fn delete(&self, status: &UpgradeStatus) -> Option<Action> {
-        if candidates::out(self.ground, status) >= self.policy.stateful_sets.upgrade.max_unavailable
-        {
-            return None;
-        }
-        let claims = status.ordinals.iter().filter(|claim| claim.step == ClaimStep::Deleting);
+        let max = self.policy.stateful_sets.upgrade.max_unavailable;
+        let claims = status.ordinals.iter().filter(|claim| {
+            claim.step == ClaimStep::Deleting
+                && candidates::others_out(self.ground, status, claim.ordinal) < max
+        });
         let mut pods = claims.filter_map(|claim| {
             self.ground.pod(claim.ordinal).filter(|pod| *pod.uid == *claim.uid)
         });
