@@ -209,12 +209,10 @@ fn weights_invalid(facts: &Facts, status: &UpgradeStatus, ordinal: u32) -> Optio
     })
 }
 
-/// How many are out by our hand and cannot be put back at once.
-pub(super) fn out(ground: Ground<'_>, status: &UpgradeStatus) -> u32 {
-    let claimed = status.ordinals.iter().filter(|claim| !claim.step.is_untouched());
+/// Pods that are out by our hand, or may be at any moment.
+pub(super) fn out(ground: Ground<'_>, status: &UpgradeStatus) -> usize {
     let unclaimed = ground.facts.pods.iter().filter(|pod| status.claim(pod.ordinal).is_none());
-    let returning = unclaimed.filter(|pod| ground.returning(pod).is_some());
-    u32::try_from(claimed.count() + returning.count()).unwrap_or(u32::MAX)
+    status.ordinals.len() + unclaimed.filter(|pod| ground.returning(pod).is_some()).count()
 }
 
 /// Claims of what was left by something that nobody remembers: a write that was slow, or an object that was

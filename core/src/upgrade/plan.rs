@@ -205,6 +205,11 @@ impl Planner<'_> {
         let left = candidates::leftovers(self.ground, &status, self.now);
         status.ordinals.extend(left);
         status.ordinals.sort_by_key(|claim| std::cmp::Reverse(claim.ordinal));
+        // Where fewer may be out than before, the last that were taken go back.
+        let untouched = status.ordinals.iter_mut().filter(|claim| claim.step.is_untouched());
+        for claim in untouched.skip(self.max()) {
+            self.give_back(claim, format!("{} is given back: maxUnavailable", claim.pod));
+        }
         let halt = self.halt(&mut status, spec.paused, is_aborted);
         let surge = surge::state(self.ground, self.policy, &mut status, self.now);
         let next = match &halt {
@@ -350,6 +355,10 @@ impl Planner<'_> {
         if moved {
             self.moved(status);
         }
+    }
+
+    fn max(&self) -> usize {
+        usize::try_from(self.policy.stateful_sets.upgrade.max_unavailable).unwrap_or(usize::MAX)
     }
 
     /// It stays claimed until its weight is back: nothing else is done with it before.
@@ -540,8 +549,8 @@ impl Planner<'_> {
 
     /// Marks a claimed pod that may go, and deletes it.
     fn delete(&self, status: &UpgradeStatus) -> Option<Action> {
-        if candidates::out(self.ground, status) >= self.policy.stateful_sets.upgrade.max_unavailable
-        {
+        // A zero that came late, or that the load balancer still has, counts too.
+        if candidates::out(self.ground, status) > self.max() {
             return None;
         }
         let claims = status.ordinals.iter().filter(|claim| claim.step == ClaimStep::Deleting);

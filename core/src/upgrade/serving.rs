@@ -68,7 +68,8 @@ impl<'a> Ground<'a> {
         Some(format!("{} {what} at CLB {load_balancer} {name}", pod.name))
     }
 
-    /// What an ordinal still has of a claim: our weight 0, or a mark.
+    /// What an ordinal still has of a claim: our weight 0, or a mark. It is the message of its claim, and so
+    /// it stands in the status before it is put back; whatever was decided before it was seen is refused then.
     pub(super) fn leftover(&self, ordinal: u32) -> Option<String> {
         let name = self.name(ordinal);
         let marked = |pod: &&Pod| pod.marked && pod.deleted_until.is_none();

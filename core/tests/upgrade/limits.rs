@@ -168,3 +168,20 @@ fn an_old_pod_that_runs_without_a_hold_and_is_never_ready_goes_too() {
     assert_eq!((world.revisions().as_str(), world.status().phase), ("bbb", Phase::Complete));
     assert_eq!(world.log[..2], ["count web-1", "delete web-1"]);
 }
+
+#[test]
+fn where_fewer_may_be_missing_than_before_the_rest_goes_back() {
+    let mut world = World::new(4);
+    world.policy.stateful_sets.upgrade.max_unavailable = 2;
+    world.apply("b");
+    world.tke = false;
+    world.run(20);
+    assert_eq!(world.zeros(0), [2, 3]);
+    world.policy.stateful_sets.upgrade.max_unavailable = 1;
+    world.run(20);
+    assert_eq!(world.zeros(0), [3]);
+    world.tke = true;
+    world.run(400);
+    assert_eq!((world.revisions().as_str(), world.status().phase), ("bbbb", Phase::Complete));
+    world.assert_clean();
+}
