@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lameduck_clb::{GapKind, Listener, Listeners, Rule, Target, Weight};
 use lameduck_core::drain::clb::{History, LoadBalancer, ReadOf, weight_zero};
-use lameduck_core::upgrade::facts::{Backend, Balancers, Frontend, Pod, Zero};
+use lameduck_core::upgrade::facts::{Backend, Balancers, Frontend, Pod};
 use lameduck_core::upgrade::object::UpgradeStatus;
 use lameduck_core::upgrade::weights::{Port, Protocol};
 use tokio::time::Instant;
@@ -70,7 +70,7 @@ impl Reads {
             tokio::join!(api.targets(id, None), check_up(api, metrics, id, before));
         metrics.clb_call("DescribeTargets", crate::clb::label(&result));
         let not_found = result.as_ref().is_err_and(lameduck_clb::Error::is_not_found);
-        let result = result.map(Arc::new).map_err(|error| crate::text::chain(&error).into());
+        let result = result.map(Arc::new).map_err(|error| error.without_request_id().into());
         last.insert(Read { at, began, result, not_found, checkup }).clone()
     }
 }
@@ -122,10 +122,7 @@ impl Histories {
                 }
                 load_balancers.push(LoadBalancer { id: Arc::clone(id), history: history.clone() });
             }
-            pod.zero = match weight_zero(&load_balancers, confirm_reads, now) {
-                Ok(evidence) => Zero::Proven(evidence.into()),
-                Err(why) => Zero::NotYet(why.into()),
-            };
+            pod.zero = weight_zero(&load_balancers, confirm_reads, now);
         }
     }
 }

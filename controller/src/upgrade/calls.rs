@@ -66,7 +66,7 @@ pub(super) enum CallError {
 impl CallError {
     /// Somebody else was faster: what is read next shows who.
     pub(super) fn is_outdated(&self) -> bool {
-        matches!(self.status(), Some(404 | 409))
+        self.status() == Some(409)
     }
 
     /// It will be refused again, whoever asks.

@@ -8,7 +8,6 @@ use lameduck_core::upgrade::Action;
 use lameduck_core::upgrade::census::{self, CensusFacts};
 
 use super::calls::{CallError, Calls};
-use super::convert::container_names;
 use super::gather::Gathered;
 
 /// Does it, and says what somebody should know of it.
@@ -40,11 +39,12 @@ pub(super) async fn carry_out(
             calls.mark_pod(pod, uid, version, *on).await?;
             Ok(None)
         }
-        Action::Count { pod, uid } => {
+        Action::Count { pod, uid, name } => {
             let found = gathered.pods.iter().find(|one| one.uid().as_deref() == Some(uid));
             let policy = gathered.facts.policy.as_ref().ok();
-            let container =
-                found.zip(policy).and_then(|(pod, policy)| container(pod, policy, hold_image));
+            let container = found
+                .zip(policy)
+                .and_then(|(pod, policy)| container(pod, policy, name, hold_image));
             let container = container.ok_or_else(|| CallError::Uncountable { pod: pod.clone() })?;
             calls.add_container(pod, uid, &container).await?;
             Ok(None)
@@ -53,7 +53,7 @@ pub(super) async fn carry_out(
 }
 
 /// The container that counts the connections of `pod`; none where there is nothing to count.
-fn container(pod: &v1::Pod, policy: &Policy, image: &str) -> Option<serde_json::Value> {
+fn container(pod: &v1::Pod, policy: &Policy, name: &str, image: &str) -> Option<serde_json::Value> {
     let spec = pod.spec.as_ref()?;
     let tcp = |port: &v1::ContainerPort| {
         let is_tcp = port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
@@ -63,7 +63,7 @@ fn container(pod: &v1::Pod, policy: &Policy, image: &str) -> Option<serde_json::
         spec.containers.iter().flat_map(|one| one.ports.iter().flatten()).filter_map(tcp).collect();
     census::container(&CensusFacts {
         image,
-        name: &census::next_name(&container_names(pod)),
+        name,
         until: policy.hold.until,
         max_seconds: policy.hold.max_seconds,
         idle_seconds: policy.hold.idle_seconds,

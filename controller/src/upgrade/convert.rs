@@ -116,13 +116,12 @@ fn one(
     let containers = said.container_statuses.as_deref().unwrap_or_default();
     let ready = said.conditions.iter().flatten().find(|one| one.type_ == "Ready");
     let ready = ready.filter(|one| one.status == "True" && !is_final);
-    // Begun by this claim, and by none before.
     let claim = status.and_then(|status| status.claim(ordinal));
-    let counting = claim.and_then(|claim| claim.counting_since);
-    let count = counting.zip(policy).and_then(|(since, policy)| {
-        let state = count_state(pod, &said, since)?;
+    let counter = claim.and_then(|claim| Some((claim, claim.counter.as_deref()?)));
+    let count = counter.zip(policy).and_then(|((claim, counter), policy)| {
+        let state = count_state(pod, &said, counter)?;
         let max_seconds = policy.hold.max_seconds;
-        Some(census::outcome(&CensusStatus { state, added: since, max_seconds }, now))
+        Some(census::outcome(&CensusStatus { state, added: claim.since, max_seconds }, now))
     });
     Some(Pod {
         ordinal,
@@ -138,8 +137,9 @@ fn one(
         trouble: trouble(&said, containers),
         has_hold: is_held(pod.annotations().get(ANNOTATION_INJECTED).map(String::as_str)),
         marked: pod.annotations().contains_key(ANNOTATION_UPGRADE_DELETES),
-        zero: Zero::NotYet("it has not been read yet".into()),
+        zero: Zero::Unproven("it has not been read yet".into()),
         count,
+        next_counter: census::next_name(&container_names(pod)).into(),
     })
 }
 
@@ -168,32 +168,23 @@ fn trouble(status: &v1::PodStatus, containers: &[ContainerStatus]) -> Option<Box
     })
 }
 
-/// The state of the count that began at `since` or later.
+/// The state of the container of this name that counts; None where the pod has none.
 fn count_state<'a>(
     pod: &v1::Pod,
     status: &'a v1::PodStatus,
-    since: Timestamp,
+    counter: &str,
 ) -> Option<CensusState<'a>> {
-    let names: Vec<&str> = container_names(pod);
-    let latest = census::latest(&names)?;
+    container_names(pod).contains(&counter).then_some(())?;
     let said = status.ephemeral_container_statuses.iter().flatten();
-    let state = said.into_iter().find(|one| one.name == latest).and_then(|one| one.state.as_ref());
-    let began = match state {
-        Some(ContainerState { running: Some(running), .. }) => running.started_at.as_ref(),
-        Some(ContainerState { terminated: Some(ended), .. }) => ended.started_at.as_ref(),
-        _ => None,
-    };
-    if began.is_some_and(|began| began.0 < since) {
-        return None;
-    }
+    let state = said.into_iter().find(|one| one.name == counter).and_then(|one| one.state.as_ref());
     Some(match state {
         Some(ContainerState { terminated: Some(ended), .. }) => CensusState::Terminated {
             exit_code: ended.exit_code,
             message: ended.message.as_deref().unwrap_or_default(),
         },
-        Some(ContainerState { running: Some(running), .. }) => {
-            CensusState::Running { since: running.started_at.as_ref().map_or(since, |at| at.0) }
-        }
+        Some(ContainerState { running: Some(running), .. }) => CensusState::Running {
+            since: running.started_at.as_ref().map_or(Timestamp::MAX, |at| at.0),
+        },
         Some(ContainerState { waiting: Some(waiting), .. }) => CensusState::Waiting {
             reason: waiting.reason.as_deref().unwrap_or_default(),
             message: waiting.message.as_deref().unwrap_or_default(),
@@ -203,7 +194,7 @@ fn count_state<'a>(
 }
 
 /// Names of a pod's ephemeral containers.
-pub(super) fn container_names(pod: &v1::Pod) -> Vec<&str> {
+fn container_names(pod: &v1::Pod) -> Vec<&str> {
     let containers = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
     containers.map(|one| one.name.as_str()).collect()
 }

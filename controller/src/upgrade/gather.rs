@@ -14,7 +14,7 @@ use lameduck_core::names::{
 };
 use lameduck_core::policy::{Policy, Provider};
 use lameduck_core::upgrade::census::Outcome;
-use lameduck_core::upgrade::facts::{self, Balancers, Facts, NotOurs};
+use lameduck_core::upgrade::facts::{self, Balancers, Facts, NotOurs, Zero};
 use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::ours::{Marks, ours};
 
@@ -141,7 +141,10 @@ impl<A: Api> Upgrader<A> {
             memory.histories.judge(&mut of_set, &addresses, &weighted, status, confirm, now);
         } else {
             for pod in &mut of_set {
-                pod.zero = facts::Zero::Proven("no CLB with weights stands in front of it".into());
+                pod.zero = match unknown {
+                    Some(why) => Zero::Unproven(why.into()),
+                    None => Zero::Proven("no CLB with weights stands in front of it".into()),
+                };
             }
         }
         found.unknown = found.unknown.or_else(|| unknown.map(Into::into));

@@ -24,7 +24,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::Client;
 use kube::ResourceExt;
-use lameduck_core::drain::EventText;
+use lameduck_core::drain::{EventReason, EventText};
 use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::{Action, events, plan};
 use tokio::task::{Id, JoinSet};
@@ -55,6 +55,8 @@ const LOOKS_AT_ONCE: usize = 8;
 const ACTIVE: Duration = Duration::from_millis(500);
 /// The same for an upgrade that waits for somebody: a budget, a person, a load balancer.
 const WAITING: Duration = Duration::from_secs(5);
+/// The same for a set that is not upgraded, although pods of it have another revision.
+const RESTING: Duration = Duration::from_secs(60);
 /// Time after calls that failed: first and longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Time between two looks at who leads.
@@ -120,6 +122,8 @@ struct Memory {
     refusals: HashMap<Box<str>, String>,
     /// Where it was.
     phase: Option<Phase>,
+    /// What the API server refused last, which somebody has been told.
+    refused: Option<String>,
 }
 
 type Memories = Arc<Mutex<HashMap<PodKey, Memory>>>;
@@ -186,6 +190,7 @@ impl<A: Api> Upgrader<A> {
             }
         }
         while desk.looks.join_next().await.is_some() {}
+        self.metrics.upgrades([]);
     }
 
     /// Looks at a set: as many steps as follow from one another. Returns when to look again; None: when a
@@ -217,7 +222,8 @@ impl<A: Api> Upgrader<A> {
         if !matches!(wait, Ok(None)) {
             memories.insert(key, memory);
         }
-        let phases = memories.values().filter_map(|memory| memory.phase);
+        let open = |phase: &Phase| !matches!(phase, Phase::Complete | Phase::Aborted);
+        let phases = memories.values().filter_map(|memory| memory.phase).filter(open);
         self.metrics.upgrades(phases.map(Phase::as_str));
         wait
     }
@@ -230,6 +236,9 @@ impl<A: Api> Upgrader<A> {
         thorough: bool,
         memory: &mut Memory,
     ) -> Result<Next, CallError> {
+        if !self.leadership.is_held() {
+            return Ok(Next::WhenTold);
+        }
         let glance = Glance::read(calls, &key.name).await?;
         if glance.is_idle() && !thorough {
             return Ok(Next::WhenTold);
@@ -280,6 +289,7 @@ impl<A: Api> Upgrader<A> {
             let done = carry_out::carry_out(calls, &gathered, action, &self.hold_image);
             match (self.timed("upgrade_step", done).await, action) {
                 (Ok(text), _) => {
+                    memory.refused = None;
                     if let Some(text) = text {
                         self.say(key, &gathered, text);
                     }
@@ -288,7 +298,12 @@ impl<A: Api> Upgrader<A> {
                 (Err(error), Action::Count { uid, .. }) if error.is_refusal() => {
                     memory.refusals.insert(uid.clone(), chain(&error));
                 }
-                (Err(error), _) => return Err(error),
+                (Err(error), _) => {
+                    if error.is_refusal() {
+                        self.tell_refusal(key, &gathered, memory, chain(&error));
+                    }
+                    return Err(error);
+                }
             }
             return Ok(Next::Again);
         }
@@ -296,6 +311,10 @@ impl<A: Api> Upgrader<A> {
             Next::In(ACTIVE)
         } else if is_open(&gathered) {
             Next::In(WAITING)
+        } else if gathered.set.is_some() {
+            // Not everywhere the newest revision, and still nothing to do: a policy says so, and no watch
+            // tells us of that.
+            Next::In(RESTING)
         } else {
             Next::WhenTold
         })
@@ -311,6 +330,15 @@ impl<A: Api> Upgrader<A> {
         let label = result.as_ref().map_or_else(CallError::label, |_| "ok");
         self.metrics.call(call, label, began.elapsed());
         result
+    }
+
+    /// Once for each that is another one.
+    fn tell_refusal(&self, key: &PodKey, gathered: &Gathered, memory: &mut Memory, why: String) {
+        if memory.refused.as_ref() != Some(&why) {
+            let note = format!("a step of the upgrade is refused, and tried again: {why}");
+            self.say(key, gathered, EventText::new(EventReason::UpgradeRefused, note));
+            memory.refused = Some(why);
+        }
     }
 
     fn say(&self, key: &PodKey, gathered: &Gathered, text: EventText) {

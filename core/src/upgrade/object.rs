@@ -116,10 +116,12 @@ pub struct Claim {
     /// Since when it is where it is.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: Timestamp,
-    /// Since when its connections are counted: a count that began before is another's.
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    /// It is deleted though its connections were not seen to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blind: bool,
+    /// The ephemeral container that counts its connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counting_since: Option<Timestamp>,
+    pub counter: Option<String>,
     /// What it waits for.
     #[serde(default)]
     pub message: String,
@@ -213,6 +215,11 @@ pub struct UpgradeStatus {
     pub withdrawn: Option<Withdrawn>,
     /// Somebody else changed the replicas during this revision's upgrade: no pod is added for it any more.
     pub surge_given_up: bool,
+    /// How often somebody set the replicas back to what they were: an applied manifest does.
+    pub surges_taken_back: u32,
+    /// `metadata.generation` of the StatefulSet when that was seen last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surge_taken_back_in: Option<i64>,
 }
 
 /// Entries that are kept: some six steps for each of the last sixteen ordinals.

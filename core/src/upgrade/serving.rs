@@ -54,7 +54,9 @@ impl<'a> Ground<'a> {
         if let Some(clb) = clbs.find(|clb| !is_carried(clb)) {
             return Some(format!("{} is no backend at CLB {clb}", pod.name));
         }
-        let without = frontends.iter().filter(carries_set).find(|frontend| {
+        // Others may be of one pod alone, and say nothing of the rest.
+        let made = frontends.iter().filter(|frontend| self.is_made_for_set(frontend));
+        let without = made.filter(carries_set).find(|frontend| {
             let own = frontend.backends.iter().find(|backend| is(backend, pod));
             !own.is_some_and(|own| takes(frontend, own)) && !self.user_wants_none(pod, frontend)
         })?;
@@ -106,6 +108,14 @@ impl<'a> Ground<'a> {
         )
     }
 
+    /// Whether a Service that sends to the whole set is behind it.
+    fn is_made_for_set(&self, frontend: &Frontend) -> bool {
+        self.facts.services.iter().any(|service| {
+            service.load_balancer.as_ref() == Some(&frontend.load_balancer)
+                && frontend.port.is_some_and(|port| service.ports.contains(&port))
+        })
+    }
+
     /// Where nobody would take new connections if these ordinals took none; None where somebody would.
     pub(super) fn last_backend(&self, out: &[u32]) -> Option<String> {
         let is_out = |backend: &Backend| {
@@ -128,7 +138,9 @@ impl<'a> Ground<'a> {
             // Whose pods another set's are is not known here, so each of its zeros may be one of these that
             // the load balancer has not got yet.
             let zeros = of_others(self.facts, &frontend.load_balancer);
-            frontend.backends.iter().any(loses) && own == 0 && others.count() <= zeros
+            // One that was made for a single pod has never had another.
+            let is_alone = frontend.backends.len() == 1 && !self.is_made_for_set(frontend);
+            frontend.backends.iter().any(loses) && !is_alone && own == 0 && others.count() <= zeros
         })?;
         Some(format!("CLB {} {}", alone.load_balancer, alone.name))
     }
