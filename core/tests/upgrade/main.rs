@@ -9,4 +9,5 @@ mod stop;
 mod stray;
 mod surge;
 mod template;
+mod walks;
 mod world;
