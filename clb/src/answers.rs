@@ -13,6 +13,7 @@ use crate::change::TaskStatus;
 use crate::decode::{self, list, text};
 use crate::envelope;
 use crate::error::Failure;
+use crate::health::{self, Health};
 use crate::load_balancer::LoadBalancer;
 use crate::rows::{Gap, GapKind, Listeners};
 use crate::text::one_line;
@@ -24,6 +25,14 @@ use crate::text::one_line;
 /// that list is no error but a [`Gap`] or an unknown weight.
 pub fn describe_targets(body: &[u8]) -> Result<Listeners, Failure> {
     targets(&response(body)?)
+}
+
+/// Reads an answer of DescribeTargetHealth.
+///
+/// # Errors
+/// As [`describe_targets`], of the list of load balancers.
+pub fn describe_target_health(body: &[u8]) -> Result<Health, Failure> {
+    health(&response(body)?)
 }
 
 /// Reads an answer of DescribeLBListeners.
@@ -64,6 +73,10 @@ fn response(body: &[u8]) -> Result<Value, Failure> {
 
 pub(crate) fn targets(response: &Value) -> Result<Listeners, Failure> {
     Ok(decode::listeners(list(response, "Listeners")?))
+}
+
+pub(crate) fn health(response: &Value) -> Result<Health, Failure> {
+    Ok(health::read(list(response, "LoadBalancers")?))
 }
 
 pub(crate) fn bindings(response: &Value) -> Result<Bindings, Failure> {

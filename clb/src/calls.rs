@@ -10,11 +10,14 @@ use crate::change::{self, TaskId, TaskStatus, WeightChange};
 use crate::client::{Action, Client};
 use crate::envelope::Reply;
 use crate::error::{Error, Failure};
+use crate::health::Health;
 use crate::load_balancer::{LoadBalancer, Selection};
 use crate::rows::{Gap, Listeners};
 
 /// Most listeners of one DescribeTargets: document 214/30684.
 const LISTENERS_MAX: usize = 20;
+/// Most load balancers of one DescribeTargetHealth: document 214/34898.
+const HEALTH_MAX: usize = 30;
 /// Most ids of one DescribeLoadBalancers, and the largest page of it: document 214/30685.
 const IDS_MAX: usize = 20;
 const PAGE_MAX: usize = 100;
@@ -72,6 +75,27 @@ impl Client {
             Ok(body)
         });
         self.call(Action::DescribeTargets, body, |reply| answers::targets(&reply.response)).await
+    }
+
+    /// DescribeTargetHealth (214/34898): what the health checks of at most 30 load balancers say of their
+    /// backends. Not for classic load balancers.
+    ///
+    /// # Errors
+    /// Nothing is known about the health then. Where no list of load balancers comes back, too.
+    pub async fn describe_target_health(
+        &self,
+        load_balancer_ids: &[&str],
+    ) -> Result<Health, Error> {
+        let body = match load_balancer_ids {
+            [] => Err(Failure::Invalid("no load balancer to look at".to_owned())),
+            ids => ids
+                .iter()
+                .try_for_each(|id| identified(id).map(drop))
+                .and_then(|()| at_most(HEALTH_MAX, ids.len(), "load balancers"))
+                .map(|()| json!({"LoadBalancerIds": ids})),
+        };
+        self.call(Action::DescribeTargetHealth, body, |reply| answers::health(&reply.response))
+            .await
     }
 
     /// DescribeLBListeners: the load balancers, listeners and rules that send to `backends`, with

@@ -30,6 +30,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     DescribeTargets,
+    DescribeTargetHealth,
     DescribeLBListeners,
     DescribeLoadBalancers,
     DescribeTaskStatus,
@@ -43,6 +44,7 @@ impl Action {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::DescribeTargets => "DescribeTargets",
+            Self::DescribeTargetHealth => "DescribeTargetHealth",
             Self::DescribeLBListeners => "DescribeLBListeners",
             Self::DescribeLoadBalancers => "DescribeLoadBalancers",
             Self::DescribeTaskStatus => "DescribeTaskStatus",

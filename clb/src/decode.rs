@@ -71,14 +71,14 @@ pub(crate) fn listeners(values: &[Value]) -> Listeners {
 }
 
 /// Where in an answer the reader is.
-struct Place<'a> {
-    listener_id: Option<&'a str>,
-    location_id: Option<&'a str>,
-    gaps: &'a mut Vec<Gap>,
+pub(crate) struct Place<'a> {
+    pub(crate) listener_id: Option<&'a str>,
+    pub(crate) location_id: Option<&'a str>,
+    pub(crate) gaps: &'a mut Vec<Gap>,
 }
 
 impl Place<'_> {
-    fn gap(&mut self, kind: GapKind, detail: impl Into<String>) {
+    pub(crate) fn gap(&mut self, kind: GapKind, detail: impl Into<String>) {
         self.gaps.push(Gap {
             listener_id: self.listener_id.map(str::to_owned),
             location_id: self.location_id.map(str::to_owned),
@@ -87,8 +87,16 @@ impl Place<'_> {
         });
     }
 
+    /// A list that is wanted here: what is missing is a gap, whatever is there instead.
+    pub(crate) fn wanted<'v>(&mut self, value: &'v Value, name: &str) -> Option<&'v [Value]> {
+        if value.is_null() {
+            self.gap(GapKind::NoValue, format!("no {name}"));
+        }
+        self.list(value, name)
+    }
+
     /// A list, where there is one. `null` is the caller's to judge; anything else is a gap.
-    fn list<'v>(&mut self, value: &'v Value, name: &str) -> Option<&'v [Value]> {
+    pub(crate) fn list<'v>(&mut self, value: &'v Value, name: &str) -> Option<&'v [Value]> {
         match value {
             Value::Null => None,
             Value::Array(items) => Some(items),
@@ -142,11 +150,7 @@ fn rule(value: &Value, listener_id: &str, gaps: &mut Vec<Gap>) -> Option<Rule> {
         place.gap(GapKind::Unreadable, format!("a rule that is {}", kind(value)));
         return None;
     }
-    let before = place.gaps.len();
-    let values = place.list(&value["Targets"], "Targets");
-    if values.is_none() && place.gaps.len() == before {
-        place.gap(GapKind::NoValue, "no Targets");
-    }
+    let values = place.wanted(&value["Targets"], "Targets");
     let targets = values.map(|values| targets(values, &mut place));
     Some(Rule { domain: text(&value["Domain"]), url: text(&value["Url"]), targets, location_id })
 }

@@ -36,6 +36,15 @@ impl Error {
         }
     }
 
+    /// What it says, without the request's id: that is another one each time, and this may be stored.
+    #[must_use]
+    pub fn without_request_id(&self) -> String {
+        let Failure::Refused(refusal) = &self.failure else { return self.to_string() };
+        let failure = Failure::Refused(Refusal { request_id: None, ..refusal.clone() });
+        let Self { action, region, tries, .. } = self;
+        Self { action, region: region.clone(), tries: *tries, failure }.to_string()
+    }
+
     /// Whether the API says that the load balancer, listener or rule does not exist. A wrong region
     /// looks the same.
     #[must_use]

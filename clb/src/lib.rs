@@ -27,6 +27,7 @@ mod credentials;
 mod decode;
 mod envelope;
 mod error;
+mod health;
 mod http;
 mod limit;
 mod load_balancer;
@@ -43,6 +44,7 @@ pub use change::{Backend, Location, TargetWeight, TaskId, TaskState, TaskStatus,
 pub use client::Client;
 pub use credentials::{CredentialError, CredentialSource, Environment};
 pub use error::{Error, Failure, Refusal, RefusalKind};
+pub use health::{Health, HealthState, TargetHealth};
 pub use http::TlsError;
 pub use load_balancer::{LoadBalancer, Selection};
 pub use rows::{Gap, GapKind, Listener, Listeners, Row, Rule, Target, Weight};

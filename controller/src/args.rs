@@ -63,6 +63,9 @@ pub struct Args {
     /// their nodes on the way to a Service.
     #[arg(long, env = "LAMEDUCK_ACCEPT_NODE_ADDRESSES")]
     pub accept_node_addresses: bool,
+    /// Image of the container that counts the connections of pods which were started without a hold.
+    #[arg(long, env = "LAMEDUCK_HOLD_IMAGE", default_value = "docker.io/lameduck/hold:0.1.0")]
+    pub hold_image: String,
     /// Tencent's load balancers.
     #[command(flatten)]
     pub clb: ClbArgs,

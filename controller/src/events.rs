@@ -1,4 +1,4 @@
-//! Events on pods: a bounded queue and one sender. An event that does not fit is dropped and counted;
+//! Events on pods and StatefulSets: a bounded queue and one sender. An event that does not fit is dropped and counted;
 //! a drain never waits for one.
 
 use std::num::NonZeroU32;
@@ -30,9 +30,35 @@ const TRY_PAUSE: Duration = Duration::from_secs(1);
 /// Time to send what is queued when the process ends.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A pod, and its end.
+    Pod,
+    /// A StatefulSet, and its upgrade.
+    StatefulSet,
+}
+
+impl Subject {
+    const fn kind(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Pod => ("v1", "Pod"),
+            Self::StatefulSet => ("apps/v1", "StatefulSet"),
+        }
+    }
+
+    const fn action(self) -> &'static str {
+        match self {
+            Self::Pod => "Drain",
+            Self::StatefulSet => "Upgrade",
+        }
+    }
+}
+
 /// An event on its way.
 #[derive(Debug)]
 struct Queued {
+    subject: Subject,
     key: PodKey,
     uid: Box<str>,
     text: EventText,
@@ -46,9 +72,9 @@ pub struct Events {
 }
 
 impl Events {
-    /// Queues an event about a pod.
-    pub fn send(&self, key: &PodKey, uid: &str, text: EventText) {
-        let queued = Queued { key: key.clone(), uid: uid.into(), text };
+    /// Queues an event.
+    pub fn send(&self, subject: Subject, key: &PodKey, uid: &str, text: EventText) {
+        let queued = Queued { subject, key: key.clone(), uid: uid.into(), text };
         if self.queue.try_send(queued).is_err() {
             self.metrics.event_dropped();
         }
@@ -104,10 +130,11 @@ async fn send(
     event: Queued,
 ) {
     limit.until_ready().await;
-    let Queued { key, uid, text } = event;
+    let Queued { subject, key, uid, text } = event;
+    let (api_version, kind) = subject.kind();
     let reference = ObjectReference {
-        api_version: Some("v1".into()),
-        kind: Some("Pod".into()),
+        api_version: Some(api_version.into()),
+        kind: Some(kind.into()),
         namespace: Some(key.namespace.to_string()),
         name: Some(key.name.to_string()),
         uid: Some(uid.to_string()),
@@ -121,7 +148,7 @@ async fn send(
         type_,
         reason: text.reason.as_str().into(),
         note: Some(text.note),
-        action: "Drain".into(),
+        action: subject.action().into(),
         secondary: None,
     };
     let mut tries = 1;

@@ -58,6 +58,11 @@ struct StatusLabel {
     status: u16,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpgradeLabel {
+    phase: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UnprotectedLabel {
     namespace: String,
@@ -120,6 +125,8 @@ pub struct Metrics {
     watch_errors: Family<KindLabel, Counter>,
     calls: Family<CallLabel, Counter>,
     clb_calls: Family<CallLabel, Counter>,
+    upgrade_errors: Counter,
+    upgrades: Family<UpgradeLabel, Gauge>,
     call_duration: Durations<CallNameLabel>,
     hold_requests: Family<StatusLabel, Counter>,
     hold_waiting: Gauge,
@@ -155,6 +162,8 @@ impl Metrics {
             watch_errors: Family::default(),
             calls: Family::default(),
             clb_calls: Family::default(),
+            upgrade_errors: Counter::default(),
+            upgrades: Family::default(),
             call_duration,
             hold_requests: Family::default(),
             hold_waiting: Gauge::default(),
@@ -230,6 +239,16 @@ impl Metrics {
             metrics.certificate_errors.clone(),
         );
         registry.register(
+            "upgrades",
+            "Upgrades of StatefulSets that are not complete, by phase",
+            metrics.upgrades.clone(),
+        );
+        registry.register(
+            "upgrade_errors",
+            "Looks at upgrades of StatefulSets that failed, and are tried again",
+            metrics.upgrade_errors.clone(),
+        );
+        registry.register(
             "events_dropped",
             "Events that were not sent: the queue was full, or the API server refused them",
             metrics.events_dropped.clone(),
@@ -278,6 +297,20 @@ impl Metrics {
     /// A call of the CLB API ended, after all its tries.
     pub fn clb_call(&self, call: &'static str, result: &'static str) {
         self.clb_calls.get_or_create(&CallLabel { call, result }).inc();
+    }
+
+    /// The upgrades that are looked at, by the phase of each, replacing what was said before. Complete ones are
+    /// looked at no more.
+    pub fn upgrades(&self, phases: impl IntoIterator<Item = &'static str>) {
+        self.upgrades.clear();
+        for phase in phases {
+            self.upgrades.get_or_create(&UpgradeLabel { phase }).inc();
+        }
+    }
+
+    /// A look at an upgrade failed, for another reason than that somebody else was faster.
+    pub fn upgrade_error(&self) {
+        self.upgrade_errors.inc();
     }
 
     /// A hold was answered.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::default_policy::DEFAULT_POLICY;
-use crate::events::Events;
+use crate::events::{Events, Subject};
 use crate::index::{PodKey, SharedIndex, Unlabelled};
 use crate::leader::Leadership;
 use crate::pods::{CallError, Pods};
@@ -158,7 +158,12 @@ async fn put_back(
                  their template and namespace",
                 lost.policy
             );
-            events.send(key, &lost.uid, EventText::new(EventReason::LabelRestored, note));
+            events.send(
+                Subject::Pod,
+                key,
+                &lost.uid,
+                EventText::new(EventReason::LabelRestored, note),
+            );
         }
         // It is gone, or another one: nothing is kept by our finalizer.
         Err(error) if matches!(error.status(), Some(404 | 409 | 422)) => {}

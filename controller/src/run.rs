@@ -31,6 +31,7 @@ use crate::pods::Pods;
 use crate::relabel;
 use crate::serve::{bind, serve};
 use crate::unprotected::Scan;
+use crate::upgrade::{Reads, Upgrader};
 use crate::{slim, watch};
 
 /// Connections of holds at once, where there are descriptors for so many. One per container that is
@@ -53,6 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         hold_address,
         admin_address,
         accept_node_addresses,
+        hold_image,
         clb,
         certificates,
         log: _,
@@ -103,6 +105,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         stop.clone(),
     ));
     let events_task = tokio::spawn(send_events);
+    let upgrades_client = client.clone();
     let lease_task = tokio::spawn(leader::run(
         client,
         namespace,
@@ -126,6 +129,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         events.clone(),
         stop.clone(),
     ));
+    let upgrader = Upgrader {
+        index: index.clone(),
+        client: upgrades_client,
+        api: clb_client.clone(),
+        hold_image,
+        leadership: leadership.clone(),
+        events: events.clone(),
+        metrics: metrics.clone(),
+        clock: Arc::new(jiff::Timestamp::now),
+        reads: Reads::default(),
+    };
+    background.spawn(upgrader.run(stop.clone()));
     if let Some(api) = clb_client {
         let reader = Reader {
             index: index.clone(),

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::events::Events;
+use crate::events::{Events, Subject};
 use crate::index::{Index, PodKey, SharedIndex};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
@@ -144,7 +144,7 @@ impl Scan {
                 reason = pod.why.as_str(),
                 "A pod runs without protection."
             );
-            self.events.send(&pod.key, &pod.uid, warning(pod, &policies));
+            self.events.send(Subject::Pod, &pod.key, &pod.uid, warning(pod, &policies));
             told.push(pod.uid.clone());
         }
         warned.extend(told);

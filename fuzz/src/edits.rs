@@ -4,9 +4,13 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 /// Members that mean something: they are what new ones are called.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 26] = [
     "Error",
     "EndPort",
+    "HealthStatus",
+    "HealthStatusDetail",
+    "HealthStatusDetial",
+    "IP",
     "ListenerId",
     "Listeners",
     "LoadBalancerId",
@@ -92,7 +96,12 @@ fn other_text(text: &str, random: &mut Rng) -> String {
         // Around the bound of texts that are passed on.
         3 => format!("{} {}", "ü".repeat(random.usize(297..303)), text),
         4 => String::new(),
-        _ => random.choice(["TCP", "http", "HTTPS", "quic", "::1", "0"]).unwrap_or("").to_owned(),
+        _ => random
+            .choice([
+                "TCP", "http", "HTTPS", "quic", "::1", "0", "Alive", "Dead", "Unknown", "Close",
+            ])
+            .unwrap_or("")
+            .to_owned(),
     }
 }
 

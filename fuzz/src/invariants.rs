@@ -8,6 +8,8 @@ use lameduck_clb::{
 };
 use serde_json::Value;
 
+use crate::health;
+
 /// Longest text that is passed on, with the sign that it was cut.
 const TEXT_MAX_CHARS: usize = 301;
 
@@ -48,6 +50,12 @@ pub fn check(answer: &[u8]) {
         read.gaps.iter().for_each(shown);
     }
 
+    let health = readable(answers::describe_target_health(answer));
+    assert_eq!(health.is_some(), values.is_some(), "a list of load balancers is an answer");
+    if let (Some(read), Some(values)) = (health, values) {
+        health::check(values, &read);
+    }
+
     if let Some((read, total)) = readable(answers::describe_load_balancers(answer)) {
         assert_eq!(whole_number(member("TotalCount")), u64::try_from(total).ok());
         let values = member("LoadBalancerSet").as_array().map_or(&[][..], Vec::as_slice);
@@ -80,9 +88,17 @@ fn readable<T>(read: Result<T, Failure>) -> Option<T> {
 
 /// Gaps of both kinds.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Gaps {
-    no_value: usize,
-    unreadable: usize,
+pub(crate) struct Gaps {
+    pub(crate) no_value: usize,
+    pub(crate) unreadable: usize,
+}
+
+impl Gaps {
+    pub(crate) fn of(gaps: &[Gap]) -> Self {
+        gaps.iter().for_each(shown);
+        let count = |kind| gaps.iter().filter(|gap| gap.kind == kind).count();
+        Self { no_value: count(GapKind::NoValue), unreadable: count(GapKind::Unreadable) }
+    }
 }
 
 impl AddAssign for Gaps {
@@ -106,11 +122,8 @@ fn listeners(values: &[Value], read: &Listeners) {
         }
     }
     assert!(found.next().is_none(), "a listener that is not in the answer");
-    let count = |kind| read.gaps.iter().filter(|gap| gap.kind == kind).count();
-    let told = Gaps { no_value: count(GapKind::NoValue), unreadable: count(GapKind::Unreadable) };
-    assert_eq!(told, gaps, "each part that could not be read is told, once");
+    assert_eq!(Gaps::of(&read.gaps), gaps, "each part that could not be read is told, once");
     assert_eq!(read.is_complete(), gaps == Gaps::default());
-    read.gaps.iter().for_each(shown);
 }
 
 /// Holds a listener against its JSON, and returns which gaps it must have left.
@@ -151,7 +164,7 @@ fn rule(value: &Value, read: &Rule) -> Gaps {
 }
 
 /// The gaps of a place with these `lists`. Only what is missing or `null` may be taken for empty.
-fn no_list(misses: bool, lists: &[&Value]) -> Gaps {
+pub(crate) fn no_list(misses: bool, lists: &[&Value]) -> Gaps {
     let unreadable = lists.iter().filter(|list| !list.is_null() && !list.is_array()).count();
     Gaps { no_value: usize::from(misses && unreadable == 0), unreadable }
 }
@@ -195,7 +208,7 @@ fn backend(value: &Value) -> Option<(Vec<IpAddr>, u64)> {
     ips.filter(|ips| !ips.is_empty()).map(|ips| (ips, port))
 }
 
-fn port(value: &Value) -> Option<u64> {
+pub(crate) fn port(value: &Value) -> Option<u64> {
     whole_number(value).filter(|port| *port <= u64::from(u16::MAX))
 }
 
@@ -205,7 +218,7 @@ fn whole_number(value: &Value) -> Option<u64> {
 }
 
 /// A text on one line, cut; `None` where there is nothing to see.
-fn line(value: &Value) -> Option<String> {
+pub(crate) fn line(value: &Value) -> Option<String> {
     let blank = |c: char| c.is_control() || c.is_whitespace();
     let words: Vec<&str> = value.as_str()?.split(blank).filter(|word| !word.is_empty()).collect();
     let line = words.join(" ");
@@ -219,7 +232,7 @@ fn shown(gap: &Gap) {
     one_line(&gap.to_string());
 }
 
-fn one_line(text: &str) {
+pub(crate) fn one_line(text: &str) {
     assert!(!text.chars().any(char::is_control), "more than a line: {text:?}");
     // Some texts are made of a few of them, and of our own words.
     assert!(text.chars().count() <= 5 * TEXT_MAX_CHARS, "a text without a bound: {text}");

@@ -7,16 +7,18 @@
 //! client's code.
 
 mod edits;
+mod health;
 mod invariants;
 
 pub use edits::edit;
 pub use invariants::check;
 
 /// An answer of each call, and a refusal: the samples of the client's own tests.
-pub const SAMPLES: [&str; 5] = [
+pub const SAMPLES: [&str; 6] = [
     include_str!("../../clb/samples/describe-targets.json"),
     include_str!("../../clb/samples/describe-lb-listeners.json"),
     include_str!("../../clb/samples/describe-load-balancers.json"),
+    include_str!("../../clb/samples/describe-target-health.json"),
     include_str!("../../clb/samples/describe-task-status.json"),
     include_str!("../../clb/samples/refused.json"),
 ];

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
+use crate::count::TERMINATION_LOG;
+
 /// What the binary was asked to do.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
@@ -16,6 +18,8 @@ pub(crate) enum Command {
     },
     /// Hold the container that called it.
     Wait(Box<Wait>),
+    /// Wait for the end of the pod's connections from a container of its own.
+    Count(Count),
     /// Print the version.
     Version,
     /// Print the usage.
@@ -43,6 +47,20 @@ pub(crate) struct Wait {
     pub(crate) ports: Vec<u16>,
     /// The user's own preStop.
     pub(crate) pre_stop: Option<PreStop>,
+}
+
+/// Arguments of `count`. What has to happen is in `idle_limit`: connections close, or those that are
+/// left become idle. A count that waits for traffic alone would have nothing to count.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Count {
+    /// The longest count.
+    pub(crate) max: Duration,
+    /// Silence after which a connection counts as idle and does not have to close.
+    pub(crate) idle_limit: Option<Duration>,
+    /// Serving ports. Empty: every port that listens in the pod's network namespace.
+    pub(crate) ports: Vec<u16>,
+    /// The file for the last word.
+    pub(crate) message_to: PathBuf,
 }
 
 /// What a hold waits for.
@@ -81,6 +99,9 @@ lameduck-hold wait --controller HOST:PORT --container NAME
     [--pre-stop-sleep-seconds N
      | --pre-stop-http-get http://HOST:PORT/PATH [--pre-stop-http-header 'K: V']...
      | -- COMMAND ARGUMENT...]
+lameduck-hold count --until ConnectionsClosed|ConnectionsIdle --max-seconds N
+    [--idle-seconds N] [--port N]... [--message-to FILE, default /dev/termination-log; it must be there]
+    exits 0: connections have ended, 3: some are left, 4: they cannot be counted
 lameduck-hold --version | --help
 ";
 
@@ -95,10 +116,11 @@ pub(crate) fn parse(
     match parser.next()? {
         Some(Value(name)) if name == "install" => parse_install(&mut parser),
         Some(Value(name)) if name == "wait" => parse_wait(&mut parser),
+        Some(Value(name)) if name == "count" => parse_count(&mut parser),
         Some(Long("version") | Short('V')) => Ok(Command::Version),
         Some(Long("help") | Short('h')) => Ok(Command::Help),
         Some(other) => Err(other.unexpected()),
-        None => Err("a command is missing: install or wait".into()),
+        None => Err("a command is missing: install, wait or count".into()),
     }
 }
 
@@ -119,7 +141,7 @@ fn parse_wait(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
         container: String::new(),
         until: Until::ConnectionsClosed,
         max: Duration::from_secs(900),
-        idle: Duration::from_secs(60),
+        idle: DEFAULT_IDLE,
         unreachable: Duration::from_secs(30),
         grace: Duration::from_secs(30),
         ports: Vec::new(),
@@ -170,6 +192,9 @@ fn parse_wait(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
     Ok(Command::Wait(Box::new(wait)))
 }
 
+/// As in a policy that does not say.
+const DEFAULT_IDLE: Duration = Duration::from_secs(60);
+
 /// Years are as good as for ever, and keep every sum of two durations in range.
 const MAX_SECONDS: u64 = 10 * 365 * 86_400;
 
@@ -185,6 +210,32 @@ fn parse_until(name: &str) -> Result<Until, &'static str> {
         "TrafficOff" => Ok(Until::TrafficOff),
         _ => Err("not one of ConnectionsClosed, ConnectionsIdle, TrafficOff"),
     }
+}
+
+fn parse_count(parser: &mut lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let (mut until, mut max, mut idle) = (None, None, DEFAULT_IDLE);
+    let (mut ports, mut message_to) = (Vec::new(), TERMINATION_LOG.into());
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("until") => until = Some(parser.value()?.parse_with(parse_until)?),
+            Long("max-seconds") => max = Some(seconds(parser)?),
+            Long("idle-seconds") => idle = seconds(parser)?,
+            Long("port") => ports.push(parser.value()?.parse()?),
+            Long("message-to") => message_to = parser.value()?.into(),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let idle_limit = match until.ok_or("--until is missing")? {
+        Until::ConnectionsClosed => None,
+        Until::ConnectionsIdle => Some(idle),
+        Until::TrafficOff => {
+            return Err("--until TrafficOff: a count sees connections, and nothing of traffic; \
+                        it takes ConnectionsClosed or ConnectionsIdle"
+                .into());
+        }
+    };
+    let max = max.ok_or("--max-seconds is missing")?;
+    Ok(Command::Count(Count { max, idle_limit, ports, message_to }))
 }
 
 fn set_pre_stop(slot: &mut Option<PreStop>, value: PreStop) -> Result<(), lexopt::Error> {
@@ -226,6 +277,31 @@ mod tests {
     }
 
     #[test]
+    fn the_line_that_the_upgrade_writes() {
+        let count = |line: &str| match parse(line.split(' ')).expect(line) {
+            Command::Count(count) => count,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            count(
+                "count --until ConnectionsIdle --max-seconds 600 --idle-seconds 7 --port 8080 --port 1"
+            ),
+            Count {
+                max: Duration::from_secs(600),
+                idle_limit: Some(Duration::from_secs(7)),
+                ports: vec![8080, 1],
+                message_to: PathBuf::from("/dev/termination-log"),
+            }
+        );
+        let closed = count("count --until ConnectionsClosed --max-seconds 9 --message-to /m");
+        assert_eq!((closed.idle_limit, closed.message_to), (None, PathBuf::from("/m")));
+        assert_eq!(
+            count("count --until ConnectionsIdle --max-seconds 9").idle_limit,
+            Some(DEFAULT_IDLE)
+        );
+    }
+
+    #[test]
     fn http_get_keeps_its_headers() {
         let line = "wait --container a --pre-stop-http-header A:b --pre-stop-http-get http://:1/x";
         let expected =
@@ -242,6 +318,11 @@ mod tests {
             ("wait --container a --frob", "--frob"),
             ("wait --container a --pre-stop-sleep-seconds 1 -- true", "at most one"),
             ("wait --container a --pre-stop-http-header A:b", "needs --pre-stop-http-get"),
+            ("count --max-seconds 9", "--until"),
+            ("count --until ConnectionsClosed", "--max-seconds"),
+            ("count --until TrafficOff --max-seconds 9", "nothing of traffic"),
+            ("count --until Never --max-seconds 9", "ConnectionsClosed"),
+            ("count --until ConnectionsIdle --container app", "--container"),
             ("install", "--to"),
             ("frob", "frob"),
         ] {

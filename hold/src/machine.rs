@@ -13,10 +13,14 @@
 use std::time::Duration;
 
 use crate::args::Until;
-use crate::census::{Extent, Sample};
+use crate::census::Sample;
 
+mod count;
+mod samples;
 mod terms;
 
+pub(crate) use count::{Count, End, Step};
+use samples::Samples;
 pub(crate) use terms::{Answer, Next, Outcome, Phase, Policy, Poll, Times, Verdict};
 
 /// The longest question; the protocol's limit is 20 s.
@@ -28,17 +32,6 @@ const POLL_GAP: Duration = Duration::from_millis(250);
 /// After the first failed question, doubled with each further one up to the maximum.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(4);
-
-/// Between two samples while nothing depends on them, and between two that count all connections.
-const SAMPLE_RARELY: Duration = Duration::from_secs(5);
-/// Between two samples that both find nothing: the end is near.
-const SAMPLE_QUIET: Duration = Duration::from_millis(100);
-/// Bounds between two samples while connections are open. Two quiet samples follow the one that
-/// finds them gone, and all that has to fit into a second after the last close.
-const SAMPLE_BUSY_MIN: Duration = Duration::from_millis(200);
-const SAMPLE_BUSY_MAX: Duration = Duration::from_millis(450);
-/// A sample that takes t is taken every t times this: about half a percent of a core.
-const SAMPLE_REST: u32 = 200;
 
 /// The state of one hold.
 #[derive(Debug)]
@@ -74,14 +67,6 @@ enum PreStop {
     Waiting,
     Running { since: Duration },
     Ended { at: Duration, took: Duration },
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Samples {
-    next_at: Duration,
-    next_of_all_at: Duration,
-    last: Option<Sample>,
-    over: bool,
 }
 
 /// Whether new traffic may come, as far as the hold knows.
@@ -141,20 +126,13 @@ impl Machine {
         if self.phase(traffic) == Phase::WaitingForConnections {
             if self.counting_since.is_none() {
                 self.counting_since = Some(now);
-                self.samples.over = false;
-                self.samples.next_at = now;
+                self.samples.restart(now);
             }
         } else {
             self.counting_since = None;
         }
-        if now >= self.samples.next_at {
-            // Set again by the result; this is for a result that never comes.
-            self.samples.next_at = now + SAMPLE_RARELY;
-            let all = now >= self.samples.next_of_all_at;
-            if all {
-                self.samples.next_of_all_at = now + SAMPLE_RARELY;
-            }
-            next.sample = Some(if all { Extent::All } else { Extent::Enough });
+        next.sample = self.samples.due(now);
+        if next.sample.is_some() {
             // The poll is to carry what the sample finds.
             return next;
         }
@@ -207,14 +185,7 @@ impl Machine {
         sample: Option<(Sample, bool)>,
         cost: Duration,
     ) {
-        self.samples.last = sample.map(|(sample, _)| sample);
-        self.samples.over = self.counting_since.is_some() && sample.is_some_and(|(_, over)| over);
-        let pause = match sample {
-            _ if self.counting_since.is_none() => SAMPLE_RARELY,
-            Some((sample, _)) if sample.lasting == 0 => SAMPLE_QUIET,
-            _ => (cost * SAMPLE_REST).clamp(SAMPLE_BUSY_MIN, SAMPLE_BUSY_MAX),
-        };
-        self.samples.next_at = now + pause;
+        self.samples.take_in(now, sample, cost, self.counting_since.is_some());
     }
 
     /// Takes in that the user's preStop ended, in whatever way.
@@ -247,7 +218,7 @@ impl Machine {
             traffic,
             pre_stop,
             connections: now.saturating_sub(behind),
-            connections_left: self.samples.last.map_or(0, |sample| sample.seen),
+            connections_left: self.samples.last().map_or(0, |sample| sample.seen),
         }
     }
 
@@ -283,17 +254,17 @@ impl Machine {
         }
         let waited = self.waited_for_connections(now);
         let cannot_count = self.counting_since.is_some()
-            && self.samples.last.is_none()
+            && self.samples.last().is_none()
             && waited >= self.policy.unreachable;
         match (traffic, self.policy.until) {
             (Traffic::On, _) => None,
             (Traffic::PerhapsOff, Until::TrafficOff) => Some(Outcome::Unreachable),
             (Traffic::Off, Until::TrafficOff) => Some(Outcome::TrafficOff),
             (Traffic::PerhapsOff, _) => {
-                (self.samples.over || cannot_count).then_some(Outcome::Unreachable)
+                (self.samples.is_over() || cannot_count).then_some(Outcome::Unreachable)
             }
             (Traffic::Off, _) if cannot_count => Some(Outcome::TrafficOff),
-            (Traffic::Off, _) if !self.samples.over => None,
+            (Traffic::Off, _) if !self.samples.is_over() => None,
             (Traffic::Off, Until::ConnectionsIdle) => Some(Outcome::ConnectionsIdle),
             (Traffic::Off, Until::ConnectionsClosed) => Some(Outcome::ConnectionsClosed),
         }
@@ -303,7 +274,7 @@ impl Machine {
         let phase = self.phase(traffic);
         let counting = phase == Phase::WaitingForConnections;
         let wait = if counting { POLL_WAIT_WHILE_COUNTING } else { POLL_WAIT };
-        let connections = self.samples.last.map(|sample| sample.seen);
+        let connections = self.samples.last().map(|sample| sample.seen);
         // After a silence any answer is news: whether somebody is there must not take a long poll.
         let known = self.known.filter(|_| self.silent_since.is_none());
         Poll { phase, known, connections, wait }
@@ -316,11 +287,11 @@ impl Machine {
         };
         let poll_at = (!self.polling).then_some(self.poll_at);
         let deadline = (now < self.deadline).then_some(self.deadline);
-        [Some(self.samples.next_at), unreachable_at, poll_at, deadline]
+        [Some(self.samples.next_at()), unreachable_at, poll_at, deadline]
             .into_iter()
             .flatten()
             .map(|at| at.saturating_sub(now))
-            .fold(SAMPLE_RARELY, Duration::min)
+            .fold(samples::RARELY, Duration::min)
             .max(Duration::from_millis(1))
     }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! install   the init container: puts this binary and the pod's identity into a volume
 //! wait      the preStop of every container: returns when the container may get its SIGTERM
+//! count     in a container of its own: ends when the pod's connections have
 //! ```
 //!
 //! The decisions are in [`machine`] and [`census`], which are pure; everything else fetches facts for
@@ -12,6 +13,7 @@
 mod args;
 mod census;
 mod controller;
+mod count;
 mod dns;
 mod http;
 mod identity;
@@ -19,6 +21,7 @@ mod install;
 mod log;
 mod machine;
 mod prestop;
+mod sampler;
 mod sigterm;
 mod sockets;
 mod wait;
@@ -31,9 +34,10 @@ const BLIND_HOLD: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1).peekable();
-    let is_wait = words.peek().is_some_and(|word| word == "wait");
+    let command = words.peek().cloned().unwrap_or_default();
     match args::parse(words) {
         Ok(args::Command::Wait(wait)) => wait::run(*wait),
+        Ok(args::Command::Count(count)) => count::run(&count),
         Ok(args::Command::Install { to }) => match install(&to) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -51,10 +55,12 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("lameduck-hold: {error}\n{}", args::USAGE);
-            if is_wait {
+            if command == "wait" {
                 let seconds = BLIND_HOLD.as_secs();
                 log::Log::open().line(&format!("{error}; holding for {seconds} s"));
                 std::thread::sleep(BLIND_HOLD);
+            } else if command == "count" {
+                count::leave_message(count::TERMINATION_LOG.as_ref(), &error.to_string());
             }
             ExitCode::from(2)
         }

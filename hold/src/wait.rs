@@ -8,15 +8,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::args::{Until, Wait};
-use crate::census::{Census, Extent, Rule};
+use crate::census::Extent;
 use crate::controller::{self, Controller};
 use crate::dns::Resolver;
 use crate::identity::Identity;
 use crate::log::Log;
 use crate::machine::{Answer, Machine, Outcome, Policy, Poll};
 use crate::prestop::{self, End};
+use crate::sampler::Sampler;
 use crate::sigterm;
-use crate::sockets::Sockets;
 
 /// News from the threads.
 enum Event {
@@ -48,18 +48,17 @@ struct Hold {
     /// None where the identity is not known: no controller can then be asked.
     controller: Option<Controller>,
     identity: Result<Identity, String>,
-    sockets: Sockets,
-    census: Census,
+    sampler: Sampler,
     /// The last that a controller said, or why none said anything.
     said: String,
     from: Option<SocketAddr>,
-    uncountable: Option<String>,
     exit: u8,
 }
 
 impl Hold {
     fn new(wait: Wait) -> Self {
         let resolver = Resolver::from_system();
+        let idle = wait.until == Until::ConnectionsIdle;
         let identity = own_folder()
             .and_then(|folder| Identity::read(&folder).map_err(|error| error.to_string()));
         let controller = identity.as_ref().ok().map(|identity| {
@@ -73,11 +72,9 @@ impl Hold {
         Self {
             began: Instant::now(),
             log: Log::open(),
-            sockets: Sockets::new(&wait.ports),
-            census: Census::default(),
+            sampler: Sampler::new(&wait.ports, idle.then_some(wait.idle)),
             said: identity.as_ref().err().cloned().unwrap_or_default(),
             from: None,
-            uncountable: None,
             exit: 0,
             wait,
             resolver,
@@ -200,31 +197,16 @@ impl Hold {
 
     fn sample(&mut self, machine: &mut Machine, now: Duration, extent: Extent) {
         if machine.counts_anew(now) {
-            self.census.restart();
+            self.sampler.restart();
         }
-        let idle = self.wait.until == Until::ConnectionsIdle;
-        let rule = Rule {
-            idle_limit: idle.then_some(self.wait.idle),
-            waited: machine.waited_for_connections(now),
-        };
-        let began = Instant::now();
-        let sample = match self.sockets.sample(&mut self.census, &rule, extent) {
-            Ok(sample) => {
-                self.uncountable = None;
-                Some((sample, self.census.is_over(sample)))
-            }
-            Err(error) => {
-                self.uncountable = Some(error.to_string());
-                None
-            }
-        };
-        machine.on_sample(self.now(), sample, began.elapsed());
+        let (found, cost) = self.sampler.take(machine.waited_for_connections(now), extent);
+        machine.on_sample(self.now(), found, cost);
     }
 
     fn end(&self, machine: &Machine, outcome: Outcome) -> ExitCode {
         let times = machine.times(self.now());
         let name = controller::outcome_name(outcome);
-        let uncountable = self.uncountable.as_deref().unwrap_or_default();
+        let uncountable = self.sampler.uncountable().unwrap_or_default();
         let message = match (self.said.as_str(), uncountable) {
             (said, "") => said.to_owned(),
             ("", uncountable) => uncountable.to_owned(),

@@ -114,6 +114,8 @@ enum Part {
     Controller,
     /// Size, memory, share of a core and time to end of the hold
     Hold,
+    /// Time per pod of a StatefulSet's upgrade: by Kubernetes alone, by Tencent's guide, by Lameduck
+    Upgrade,
     /// Reviews per second, latency, time of a decision and memory of the webhook
     Webhook,
 }
@@ -222,6 +224,7 @@ async fn bench(part: Part, json: bool, progress: &Progress) -> Result<ExitCode> 
             bench::controller::run(bench::controller::Options::default(), progress).await?
         }
         Part::Hold => bench::hold::run(bench::hold::Options::default(), progress).await?,
+        Part::Upgrade => bench::upgrade::run(bench::upgrade::Options::default(), progress).await?,
         Part::Webhook => bench::webhook::run(bench::webhook::Options::default(), progress).await?,
     };
     if json {

@@ -13,13 +13,14 @@ use kube::{Api, Client, Resource, ResourceExt};
 use lameduck_api::names::{FINALIZER, POLICY_LABEL, SYSTEM_NAMESPACE};
 use lameduck_lab::cluster::Cluster;
 use lameduck_lab::progress::Progress;
-use lameduck_lab::scenario::{self, Provider};
+use lameduck_lab::scenario::{Installed, Provider, install};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
 
-/// One test at a time: they load the cluster, and some take parts of it away.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// One test at a time: they load the cluster, and some take parts of it away. With it goes what Lameduck was
+/// installed with last.
+static TURN: Mutex<Option<Installed>> = Mutex::const_new(None);
 /// Longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
 /// Pause between two looks.
@@ -30,7 +31,7 @@ pub(crate) struct Bench {
     pub(crate) cluster: Cluster,
     pub(crate) client: Client,
     pub(crate) progress: Progress,
-    _turn: MutexGuard<'static, ()>,
+    _turn: MutexGuard<'static, Option<Installed>>,
 }
 
 impl Bench {
@@ -41,12 +42,15 @@ impl Bench {
 
     /// The same, with Lameduck asking `provider`.
     pub(crate) async fn take_with(provider: Provider) -> Result<Self> {
-        let turn = TURN.lock().await;
+        let mut turn = TURN.lock().await;
         let cluster = Cluster::attach()
             .await?
             .context("no cluster: these tests run under `cargo lab test`")?;
         let progress = Progress::new();
-        scenario::install(&cluster, provider, &progress).await?;
+        *turn = Some(match turn.take() {
+            Some(installed) => installed.renew(&cluster, provider, &progress).await?,
+            None => install(&cluster, provider, &progress).await?,
+        });
         let client = cluster.client().await?;
         Ok(Self { cluster, client, progress, _turn: turn })
     }

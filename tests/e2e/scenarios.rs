@@ -1,34 +1,12 @@
 //! Every scenario, on the cluster and under load: something is lost without Lameduck, and nothing with it.
+//! Those behind CLBs are in [`crate::tke::scenarios`].
 
-use anyhow::Result;
-use lameduck_lab::scenario::{Overrides, Scenario, Stage, Verdict, run};
+use lameduck_lab::scenario::{Provider, Scenario};
 
-use crate::bench::Bench;
+use crate::played::{Wanted, scenario_tests};
+use crate::tke;
 
-async fn passes(scenario: Scenario) -> Result<()> {
-    let bench = Bench::take_with(scenario.provider()).await?;
-    let stage = Stage::open(&bench.cluster).await?;
-    let report = run(&stage, scenario, &Overrides::default(), &bench.progress).await?;
-    stage.clean_up(&bench.progress).await?;
-    assert_eq!(report.verdict, Verdict::Pass, "{}: {:#?}", report.why, report.runs);
-    Ok(())
-}
-
-macro_rules! scenarios {
-    ($($name:ident: $scenario:ident,)*) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() -> Result<()> {
-            passes(Scenario::$scenario).await
-        })*
-
-        #[test]
-        fn none_is_forgotten() {
-            assert_eq!([$(Scenario::$scenario),*].len(), Scenario::ALL.len());
-        }
-    };
-}
-
-scenarios! {
+scenario_tests! {
     delete: Delete,
     rollout: Rollout,
     scale_in: ScaleIn,
@@ -37,8 +15,17 @@ scenarios! {
     long_connections: Long,
     controller_down: ControllerDown,
     slow_start: SlowStart,
-    clb_lag: Lag,
-    clb_two: TwoClbs,
-    clb_faults: ClbFaults,
-    clb_layer_7: L7,
+}
+
+#[test]
+fn none_is_forgotten_and_each_stands_with_its_provider() {
+    let of = |wanted: Vec<Wanted>, provider| {
+        let all: Vec<Scenario> = wanted.into_iter().map(|one| one.part.scenario).collect();
+        assert!(all.iter().all(|one| one.provider() == provider), "{all:?}");
+        all
+    };
+    let mut all = of(wanted(), Provider::EndpointSlice);
+    all.extend(of(tke::scenarios::wanted(), Provider::TencentClb));
+    all.sort();
+    assert_eq!(all, Scenario::ALL);
 }

@@ -272,6 +272,7 @@ proptest! {
         prop_assert!(known <= zeros(&value));
         crate::load_balancer::LoadBalancer::read(&value).ok();
         crate::change::TaskStatus::read(&value).ok();
+        crate::health::read(std::slice::from_ref(&value));
         for gap in &read.gaps {
             prop_assert!(!gap.to_string().contains('\n'));
         }

@@ -3,6 +3,7 @@
 mod calls;
 mod decoding;
 mod failures;
+mod health;
 mod secrets;
 pub(crate) mod stub;
 mod tls;

@@ -9,7 +9,7 @@
 
 mod outcome;
 mod poll;
-mod rows;
+pub(crate) mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lameduck_clb::{Bindings, Client, Endpoint, Error, Listeners, Settings, VpcAddress};
+use lameduck_clb::{Bindings, Client, Endpoint, Error, Health, Listeners, Settings, VpcAddress};
 use lameduck_core::drain::clb::ReadOf;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -31,7 +31,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::text::chain;
 
-use outcome::label;
+pub(crate) use outcome::label;
 use poll::Polls;
 
 /// The client that the arguments describe; none where they name no region.
@@ -69,6 +69,12 @@ pub trait Api: Clone + Send + Sync + 'static {
         id: &str,
         region: Option<&str>,
     ) -> impl Future<Output = Result<Listeners, Error>> + Send;
+    /// What its health checks say of the backends of a load balancer; in another region where one is named.
+    fn health(
+        &self,
+        id: &str,
+        region: Option<&str>,
+    ) -> impl Future<Output = Result<Health, Error>> + Send;
     /// The load balancers that send to these addresses.
     fn bindings(
         &self,
@@ -78,14 +84,23 @@ pub trait Api: Clone + Send + Sync + 'static {
 
 impl Api for Client {
     async fn targets(&self, id: &str, region: Option<&str>) -> Result<Listeners, Error> {
-        // A name that is none comes from the API itself: ours is asked, and says that there is no such CLB.
-        let elsewhere = region.and_then(|region| self.in_region(region).ok());
-        elsewhere.as_ref().unwrap_or(self).describe_targets(id, &[]).await
+        of(self, region).describe_targets(id, &[]).await
+    }
+
+    async fn health(&self, id: &str, region: Option<&str>) -> Result<Health, Error> {
+        of(self, region).describe_target_health(&[id]).await
     }
 
     async fn bindings(&self, backends: &[VpcAddress]) -> Result<Bindings, Error> {
         self.describe_lb_listeners(backends).await
     }
+}
+
+/// The client that asks `region`, where one is named.
+fn of(client: &Client, region: Option<&str>) -> Client {
+    // A name that is none comes from the API itself: ours is asked, and says that there is no such CLB.
+    let elsewhere = region.and_then(|region| client.in_region(region).ok());
+    elsewhere.unwrap_or_else(|| client.clone())
 }
 
 /// Reads for as long as something drains.

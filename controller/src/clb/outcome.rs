@@ -3,7 +3,7 @@
 use lameduck_clb::{Error, Failure, RefusalKind};
 
 /// A stable word: docs/tencent-clb.md lists them.
-pub(super) fn label<T>(result: &Result<T, Error>) -> &'static str {
+pub(crate) fn label<T>(result: &Result<T, Error>) -> &'static str {
     let Err(error) = result else { return "ok" };
     match &error.failure {
         Failure::Refused(refusal) => match refusal.kind {

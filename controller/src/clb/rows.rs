@@ -8,7 +8,7 @@ use lameduck_clb::{Bindings, GapKind, Listener, Listeners, Rule, Target, Weight}
 use lameduck_core::drain::clb::{Gap, Place, ReadOf, Row};
 
 /// The rows with one of the pod's addresses, whatever their port: all of them must be off.
-pub(super) fn of(listeners: &Listeners, addresses: &[IpAddr]) -> ReadOf {
+pub(crate) fn of(listeners: &Listeners, addresses: &[IpAddr]) -> ReadOf {
     let rows = listeners
         .rows()
         .filter(|row| has(row.target, addresses))
@@ -75,7 +75,7 @@ fn has(target: &Target, addresses: &[IpAddr]) -> bool {
     target.private_ips.iter().any(|ip| addresses.contains(ip))
 }
 
-fn place(listener: &Listener, rule: Option<&Rule>) -> Place {
+pub(crate) fn place(listener: &Listener, rule: Option<&Rule>) -> Place {
     Place {
         listener: listener.listener_id.as_str().into(),
         rule: rule.and_then(|rule| rule.location_id.as_deref()).map(Into::into),
@@ -83,7 +83,7 @@ fn place(listener: &Listener, rule: Option<&Rule>) -> Place {
 }
 
 /// `TCP:80`, `HTTPS:443 shop.example/`.
-fn frontend(listener: &Listener, rule: Option<&Rule>) -> String {
+pub(crate) fn frontend(listener: &Listener, rule: Option<&Rule>) -> String {
     let protocol = listener.protocol.as_deref().unwrap_or("?");
     let port = listener.port.map_or_else(|| "?".to_owned(), |port| port.to_string());
     let domain = rule.and_then(|rule| rule.domain.as_deref()).unwrap_or_default();

@@ -7,7 +7,6 @@
 //! ```
 //! One pod has at most one write on its way. A pod whose writes fail waits alone.
 
-mod queue;
 #[cfg(test)]
 mod tests;
 mod writes;
@@ -25,7 +24,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use queue::{Failure, Queue};
+use crate::queue::{Failure, Queue};
 use writes::{Job, Write};
 
 use crate::confirm::Confirm;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Engine;
+use crate::events::Subject;
 use crate::index::{Pod, PodKey};
 use crate::metrics::Phase;
 use crate::pods::CallError;
@@ -134,7 +135,7 @@ impl Engine {
             self.metrics.drain_phase(Phase::Traffic, self.since(deletion.requested_at));
         }
         for event in events {
-            self.events.send(key, &pod.uid, event);
+            self.events.send(Subject::Pod, key, &pod.uid, event);
         }
         Ok(())
     }
@@ -147,7 +148,7 @@ impl Engine {
         self.index.with(|index| index.clb_nudged(key, &pod.uid));
         let weights = [(CUSTOM_WEIGHT_SERVICE, "0"), (CUSTOM_WEIGHT_INGRESS, "0")];
         match self.pods.write_annotations(key, &pod.uid, &weights).await {
-            Ok(()) => self.events.send(key, &pod.uid, event),
+            Ok(()) => self.events.send(Subject::Pod, key, &pod.uid, event),
             Err(error) => warn!(
                 namespace = &*key.namespace,
                 pod = &*key.name,
@@ -194,7 +195,7 @@ impl Engine {
             self.metrics.drain_phase(Phase::Total, self.since(deletion.requested_at));
         }
         if let Some(event) = event {
-            self.events.send(key, &pod.uid, event);
+            self.events.send(Subject::Pod, key, &pod.uid, event);
         }
         Ok(())
     }

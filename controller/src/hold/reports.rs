@@ -9,6 +9,7 @@ use lameduck_core::names::CONDITION_DRAINED;
 use tracing::{info, warn};
 
 use super::{Ask, Holds, Refusal};
+use crate::events::Subject;
 use crate::index::{Pod, PodKey};
 use crate::metrics::Phase;
 use crate::text::chain;
@@ -61,7 +62,7 @@ impl Holds {
         let (condition, events) =
             drained(pod.drained.as_ref(), &container, &report, deletion, Timestamp::now());
         for event in events {
-            self.events.send(key, &pod.uid, event);
+            self.events.send(Subject::Pod, key, &pod.uid, event);
         }
         if let Some(condition) = condition {
             let permit = self.reports.clone().try_acquire_owned().map_err(|_| Refusal::TooMany)?;

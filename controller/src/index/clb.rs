@@ -183,6 +183,16 @@ impl Index {
         })
     }
 
+    /// The CLBs of the Ingresses that lead to one of these Services, where their backends are the pods.
+    #[must_use]
+    pub fn ingress_clbs(&self, namespace: &str, services: &[String]) -> Vec<Arc<str>> {
+        let ingresses = self.ingresses.get(namespace).into_iter().flat_map(HashMap::values);
+        let leads = |name: &Arc<str>| services.iter().any(|service| **service == **name);
+        let leading = ingresses.filter(|ingress| ingress.services.iter().any(leads));
+        let direct = leading.filter(|ingress| ingress.load_balancer.direct);
+        direct.map(|ingress| Arc::clone(&ingress.load_balancer.id)).collect()
+    }
+
     fn provider(&self, pod: &Pod) -> Provider {
         self.policies.get(&pod.policy).map(|policy| policy.traffic_off.provider).unwrap_or_default()
     }

@@ -50,6 +50,8 @@ pub enum EventReason {
     OrdinalTaken,
     /// It is deleted, because it may.
     OrdinalDeleted,
+    /// It is deleted though its connections were not seen to end.
+    OrdinalDeletedBlind,
     /// An ordinal is back in service.
     OrdinalBack,
     /// An ordinal could not be taken out in time, and was given back as it was.
@@ -66,6 +68,10 @@ pub enum EventReason {
     UpgradeComplete,
     /// Somebody else changed the replicas during an upgrade: theirs stay.
     ReplicasChanged,
+    /// The API server refuses a step of the upgrade.
+    UpgradeRefused,
+    /// Somebody edited the weights of a Service so that ours cannot be told from theirs: they stay.
+    WeightsLeftAlone,
 }
 
 impl EventReason {
@@ -92,6 +98,7 @@ impl EventReason {
             Self::UpgradeStarted => "UpgradeStarted",
             Self::OrdinalTaken => "OrdinalTaken",
             Self::OrdinalDeleted => "OrdinalDeleted",
+            Self::OrdinalDeletedBlind => "OrdinalDeletedBlind",
             Self::OrdinalBack => "OrdinalBack",
             Self::OrdinalWithdrawn => "OrdinalWithdrawn",
             Self::UpgradePaused => "UpgradePaused",
@@ -100,6 +107,8 @@ impl EventReason {
             Self::UpgradeAborted => "UpgradeAborted",
             Self::UpgradeComplete => "UpgradeComplete",
             Self::ReplicasChanged => "ReplicasChanged",
+            Self::UpgradeRefused => "UpgradeRefused",
+            Self::WeightsLeftAlone => "WeightsLeftAlone",
         }
     }
 
@@ -132,8 +141,11 @@ impl EventReason {
             | Self::LabelRestored
             | Self::UnknownPolicy
             | Self::OrdinalWithdrawn
+            | Self::OrdinalDeletedBlind
             | Self::UpgradeStalled
-            | Self::ReplicasChanged => EventKind::Warning,
+            | Self::ReplicasChanged
+            | Self::UpgradeRefused
+            | Self::WeightsLeftAlone => EventKind::Warning,
         }
     }
 }

@@ -36,6 +36,14 @@ struct Injected {
     probes: BTreeSet<String>,
 }
 
+/// Whether a hold of ours keeps a pod alive until its connections have ended; `annotation` is the value of
+/// [`ANNOTATION_INJECTED`]. A sleep does not look at connections.
+#[must_use]
+pub fn is_held(annotation: Option<&str>) -> bool {
+    let injected = annotation.and_then(|value| serde_json::from_str::<Injected>(value).ok());
+    injected.is_some_and(|injected| !injected.holds.is_empty())
+}
+
 /// Plans the changes to a pod on CREATE.
 ///
 /// It never fails: what cannot be changed is left as it is, and a warning says so.

@@ -380,8 +380,8 @@ fn advice(
     let mut warnings = Vec::new();
     if kind == WorkloadKind::StatefulSet && wish.strategy != wanted.strategy {
         warnings.push(format!(
-            "{subject}: updateStrategy is OnDelete by policy {policy_name}: a pod gets the new \
-             template only when it is deleted"
+            "{subject}: updateStrategy is OnDelete by policy {policy_name}: Lameduck replaces the pods one \
+             after the other, see kubectl get upgrades; kubectl rollout status does not know OnDelete"
         ));
     }
     if kind == WorkloadKind::Deployment && strategy::is_recreate(wish.strategy.as_ref()) {

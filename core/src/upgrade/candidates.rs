@@ -43,6 +43,13 @@ pub(super) fn outdated(ground: Ground<'_>) -> impl Iterator<Item = u32> {
     })
 }
 
+/// Whether a pod of the author's own replicas has another revision. One that was added for the upgrade is taken
+/// away in the end, whatever it has.
+pub(super) fn is_left(ground: Ground<'_>) -> bool {
+    let scope: Vec<u32> = scope(ground).collect();
+    outdated(ground).any(|ordinal| scope.contains(&ordinal))
+}
+
 /// What is next.
 pub(super) fn next(
     ground: Ground<'_>,
@@ -57,7 +64,8 @@ pub(super) fn next(
         let claim = status.claim(*ordinal).filter(|claim| claim.furthest == Step::Returning);
         claim.is_some_and(|claim| *claim.uid != *pod) && ground.leftover(*ordinal).is_none()
     });
-    if again.is_none() && unclaimed().next().is_none() {
+    let is_over = status.ordinals.is_empty() && !is_left(ground);
+    if again.is_none() && (is_over || unclaimed().next().is_none()) {
         return Next::None;
     }
     if let Some(why) = unapproved(ground, upgrades, spec, status) {
@@ -232,6 +240,8 @@ pub(super) fn leftovers(
         step: Step::Returning,
         furthest: Step::Returning,
         since: now,
+        counter: None,
+        blind: false,
         message,
     })
     .collect()
@@ -248,6 +258,8 @@ pub(super) fn claim(ground: Ground<'_>, ordinal: u32, now: jiff::Timestamp) -> O
         step,
         furthest: step,
         since: now,
+        counter: None,
+        blind: false,
         message: format!("{} is taken out of service", pod.name),
     })
 }

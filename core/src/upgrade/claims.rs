@@ -128,8 +128,13 @@ impl Look<'_> {
             }
             Ok(false) => {}
         }
+        let counts_already = claim.counter.is_some() && *claim.uid == *pod.uid;
         let evidence = match &pod.zero {
-            Zero::NotYet(why) => return (Step::WeightZero, why.to_string()),
+            Zero::Takes(why) => return (Step::WeightZero, why.to_string()),
+            // A read that failed, or a leader that has read nothing yet, makes no connection: the count goes
+            // on. It ends nothing without the proof.
+            Zero::Unproven(why) if counts_already => return (Step::Counting, why.to_string()),
+            Zero::Unproven(why) => return (Step::WeightZero, why.to_string()),
             Zero::Proven(evidence) => evidence,
         };
         let counts =
@@ -137,6 +142,7 @@ impl Look<'_> {
         if pod.has_hold || !counts || !pod.runs {
             return (Step::Deleting, evidence.to_string());
         }
+        let began = if claim.step == Step::Counting { claim.since } else { self.now };
         // What cannot be counted is waited for as a hold would that can ask nobody.
         let blind = match claim.step {
             Step::Counting if *claim.uid == *pod.uid => {
@@ -162,13 +168,13 @@ impl Look<'_> {
                 Step::Deleting,
                 format!("{name} is deleted without a look at its connections: {why}"),
             ),
-            Some(Outcome::Counting(how)) => (
+            // Not how far it is: that changes each second, and this is stored.
+            Some(Outcome::Counting(_)) | None => (
                 Step::Counting,
-                format!("{name} has no hold, so its connections are counted: {how}"),
-            ),
-            None => (
-                Step::Counting,
-                format!("{name} has no hold, so its connections are going to be counted"),
+                format!(
+                    "{name} has no hold, so its connections are counted, until {} at the latest",
+                    clock(later(began, self.policy.hold.max_seconds))
+                ),
             ),
         }
     }

@@ -31,8 +31,12 @@ pub fn events(before: &UpgradeStatus, now: &UpgradeStatus) -> Vec<EventText> {
         }
         if stepped && claim.step == Step::Deleting {
             // Why it may go stands in the message: the proof, or that there was none.
-            let note = format!("{} is deleted: {}", claim.pod, claim.message);
-            say(EventReason::OrdinalDeleted, note);
+            let note = format!("{} is going to be deleted: {}", claim.pod, claim.message);
+            let reason = match claim.blind {
+                true => EventReason::OrdinalDeletedBlind,
+                false => EventReason::OrdinalDeleted,
+            };
+            say(reason, note);
         }
     }
     for old in &before.ordinals {

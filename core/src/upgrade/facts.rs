@@ -115,8 +115,10 @@ pub struct Pod {
     pub marked: bool,
     /// Whether its weight was read as 0 on every load balancer that carries it.
     pub zero: Zero,
-    /// What the container says that counts its connections; None where it has none of this claim.
+    /// What the container says that counts its connections for its claim; None where there is none.
     pub count: Option<census::Outcome>,
+    /// The name of a container that would count them anew.
+    pub next_counter: Box<str>,
 }
 
 /// What reads say about a pod that is to have weight 0.
@@ -124,8 +126,10 @@ pub struct Pod {
 pub enum Zero {
     /// Proven. The evidence.
     Proven(Box<str>),
-    /// Not yet. Why.
-    NotYet(Box<str>),
+    /// A load balancer sends to it. Which.
+    Takes(Box<str>),
+    /// It cannot be said, or not often enough yet. Why.
+    Unproven(Box<str>),
 }
 
 /// A Service that a TKE CLB stands in front of, or that has weights of ours.

@@ -46,6 +46,22 @@ pub enum Phase {
     Complete,
 }
 
+impl Phase {
+    /// The word, as it stands in the status and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Progressing => "Progressing",
+            Self::Paused => "Paused",
+            Self::WaitingForApproval => "WaitingForApproval",
+            Self::Stalled => "Stalled",
+            Self::Aborted => "Aborted",
+            Self::Complete => "Complete",
+        }
+    }
+}
+
 /// Where a claimed ordinal is.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -100,6 +116,12 @@ pub struct Claim {
     /// Since when it is where it is.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: Timestamp,
+    /// It is deleted though its connections were not seen to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blind: bool,
+    /// The ephemeral container that counts its connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<String>,
     /// What it waits for.
     #[serde(default)]
     pub message: String,
@@ -193,6 +215,11 @@ pub struct UpgradeStatus {
     pub withdrawn: Option<Withdrawn>,
     /// Somebody else changed the replicas during this revision's upgrade: no pod is added for it any more.
     pub surge_given_up: bool,
+    /// How often somebody set the replicas back to what they were: an applied manifest does.
+    pub surges_taken_back: u32,
+    /// `metadata.generation` of the StatefulSet when that was seen last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surge_taken_back_in: Option<i64>,
 }
 
 /// Entries that are kept: some six steps for each of the last sixteen ordinals.

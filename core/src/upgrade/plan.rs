@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::candidates::{self, Next};
+use super::census::Outcome;
 use super::claims::{Course, Look};
 use super::conditions::conditions;
 use super::facts::{Facts, NotOurs, Pod, Set, Upgrade};
@@ -41,6 +42,8 @@ pub enum Action {
         pod: Box<str>,
         /// Its UID.
         uid: Box<str>,
+        /// Name of the container.
+        name: Box<str>,
     },
     /// Writes or takes off the annotation `lameduck.dev/upgrade-deletes` of a pod, if it is still this one at
     /// this version.
@@ -190,6 +193,8 @@ impl Planner<'_> {
         if status.retries_seen != spec.retries {
             status.retries_seen = spec.retries;
             status.withdrawn = None;
+            status.surge_given_up = false;
+            status.surges_taken_back = 0;
             status.last_progress_at = Some(self.now);
         }
         let is_aborted = spec.abort_revision.as_deref() == Some(&*set.update_revision);
@@ -242,11 +247,9 @@ impl Planner<'_> {
             status.ordinals.sort_by_key(|claim| std::cmp::Reverse(claim.ordinal));
             self.moved(&mut status);
         }
-        let is_left =
-            !status.ordinals.is_empty() || candidates::outdated(self.ground).next().is_some();
-        if (is_aborted || !is_left)
-            && let Surge::There(action) = &surge
-        {
+        let is_left = !status.ordinals.is_empty() || candidates::is_left(self.ground);
+        let is_surplus = is_aborted || !is_left || !surge::is_wished(self.ground, self.policy);
+        if is_surplus && let Surge::There(action) = &surge {
             scale = scale.or_else(|| Some(action.clone()));
         }
         self.count(&mut status);
@@ -258,9 +261,8 @@ impl Planner<'_> {
             .or_else(|| self.delete(&status))
             .or_else(|| self.start_count(&status))
             .or(scale);
-        let active = action.is_some()
-            || !status.ordinals.is_empty()
-            || matches!(status.phase, Phase::Pending | Phase::Progressing);
+        let active =
+            action.is_some() || matches!(status.phase, Phase::Pending | Phase::Progressing);
         Plan { status: Some(status), action, active }
     }
 
@@ -323,6 +325,19 @@ impl Planner<'_> {
                     if step != claim.step {
                         record(Some(step), &claim.message);
                         claim.since = self.now;
+                        if step == ClaimStep::Counting && claim.counter.is_none() {
+                            let pod = self.ground.pod(claim.ordinal);
+                            claim.counter = pod.map(|pod| pod.next_counter.to_string());
+                        }
+                        if step == ClaimStep::Deleting {
+                            let pod = self.ground.pod(claim.ordinal);
+                            let closed = |pod: &Pod| matches!(pod.count, Some(Outcome::Closed(_)));
+                            claim.blind = claim.counter.is_some() && !pod.is_some_and(closed);
+                        }
+                        if step == ClaimStep::WeightZero {
+                            // It takes connections again: what was counted says nothing of them.
+                            claim.counter = None;
+                        }
                         claim.step = step;
                     }
                     if !is_told {
@@ -418,14 +433,20 @@ impl Planner<'_> {
             return false;
         }
         let mut moved = status.last_progress_at.unwrap_or(self.now);
-        // A drain has its own deadline, and so has a count.
+        // A drain has its own deadline, and so have a count and a soak.
         for pod in &self.ground.facts.pods {
             if let Some(until) = pod.deleted_until {
                 moved = moved.max(until.min(self.now));
             }
         }
-        for claim in status.ordinals.iter().filter(|claim| claim.step == ClaimStep::Counting) {
-            moved = moved.max(later(claim.since, self.policy.hold.max_seconds).min(self.now));
+        let soak = self.policy.stateful_sets.upgrade.soak_seconds;
+        for claim in &status.ordinals {
+            let allowed = match claim.step {
+                ClaimStep::Counting => self.policy.hold.max_seconds,
+                ClaimStep::Soaking => soak.max(self.ground.set.min_ready_seconds),
+                _ => 0,
+            };
+            moved = moved.max(later(claim.since, allowed).min(self.now));
         }
         self.now.duration_since(moved) > SignedDuration::from_secs(i64::from(deadline))
     }
@@ -567,11 +588,12 @@ impl Planner<'_> {
     /// Counts the connections of a claimed pod that nothing counts yet.
     fn start_count(&self, status: &UpgradeStatus) -> Option<Action> {
         let claims = status.ordinals.iter().filter(|claim| claim.step == ClaimStep::Counting);
-        let mut pods = claims.filter_map(|claim| {
-            self.ground.pod(claim.ordinal).filter(|pod| *pod.uid == *claim.uid)
+        let mut uncounted = claims.filter_map(|claim| {
+            let pod = self.ground.pod(claim.ordinal).filter(|pod| *pod.uid == *claim.uid)?;
+            pod.count.is_none().then_some((pod, claim.counter.as_deref()?))
         });
-        let pod = pods.find(|pod| pod.count.is_none())?;
-        Some(Action::Count { pod: pod.name.clone(), uid: pod.uid.clone() })
+        let (pod, name) = uncounted.next()?;
+        Some(Action::Count { pod: pod.name.clone(), uid: pod.uid.clone(), name: name.into() })
     }
 }
 

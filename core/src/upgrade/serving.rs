@@ -54,9 +54,11 @@ impl<'a> Ground<'a> {
         if let Some(clb) = clbs.find(|clb| !is_carried(clb)) {
             return Some(format!("{} is no backend at CLB {clb}", pod.name));
         }
-        let without = frontends.iter().filter(carries_set).find(|frontend| {
+        // Others may be of one pod alone, and say nothing of the rest.
+        let made = frontends.iter().filter(|frontend| self.is_made_for_set(frontend));
+        let without = made.filter(carries_set).find(|frontend| {
             let own = frontend.backends.iter().find(|backend| is(backend, pod));
-            !own.is_some_and(takes) && !self.user_wants_none(pod, frontend)
+            !own.is_some_and(|own| takes(frontend, own)) && !self.user_wants_none(pod, frontend)
         })?;
         let Frontend { load_balancer, name, .. } = without;
         let what = match without.backends.iter().find(|backend| is(backend, pod)) {
@@ -106,6 +108,14 @@ impl<'a> Ground<'a> {
         )
     }
 
+    /// Whether a Service that sends to the whole set is behind it.
+    fn is_made_for_set(&self, frontend: &Frontend) -> bool {
+        self.facts.services.iter().any(|service| {
+            service.load_balancer.as_ref() == Some(&frontend.load_balancer)
+                && frontend.port.is_some_and(|port| service.ports.contains(&port))
+        })
+    }
+
     /// Where nobody would take new connections if these ordinals took none; None where somebody would.
     pub(super) fn last_backend(&self, out: &[u32]) -> Option<String> {
         let is_out = |backend: &Backend| {
@@ -121,13 +131,16 @@ impl<'a> Ground<'a> {
                 let pod = self.facts.pods.iter().find(|pod| is(backend, pod));
                 backend.weight != Some(0) && pod.is_some_and(|pod| out.contains(&pod.ordinal))
             };
-            let rest = |backend: &&Backend| takes(backend) && !is_out(backend);
+            let rest = |backend: &&Backend| takes(frontend, backend) && !is_out(backend);
             let own = frontend.backends.iter().filter(rest).filter(|one| one.pod.is_some()).count();
-            let others = frontend.backends.iter().filter(|one| one.pod.is_none() && takes(one));
+            let others =
+                frontend.backends.iter().filter(|one| one.pod.is_none() && takes(frontend, one));
             // Whose pods another set's are is not known here, so each of its zeros may be one of these that
             // the load balancer has not got yet.
             let zeros = of_others(self.facts, &frontend.load_balancer);
-            frontend.backends.iter().any(loses) && own == 0 && others.count() <= zeros
+            // One that was made for a single pod has never had another.
+            let is_alone = frontend.backends.len() == 1 && !self.is_made_for_set(frontend);
+            frontend.backends.iter().any(loses) && !is_alone && own == 0 && others.count() <= zeros
         })?;
         Some(format!("CLB {} {}", alone.load_balancer, alone.name))
     }
@@ -145,7 +158,12 @@ fn is(backend: &Backend, pod: &Pod) -> bool {
     backend.pod.as_deref() == Some(&*pod.uid)
 }
 
-/// Whether new connections are sent to it.
-fn takes(backend: &Backend) -> bool {
-    backend.weight.is_some_and(|weight| weight > 0) && backend.healthy != Some(false)
+/// Whether new connections are sent to a backend: it has a weight, and is healthy. Where none is healthy, a CLB
+/// sends to all of them ("all dead, all alive"), so a check that fails everywhere says nothing of one.
+fn takes(frontend: &Frontend, backend: &Backend) -> bool {
+    let has_weight = |one: &Backend| one.weight.is_some_and(|weight| weight > 0);
+    let is_alive = |one: &Backend| one.healthy != Some(false);
+    has_weight(backend)
+        && (is_alive(backend)
+            || !frontend.backends.iter().any(|one| has_weight(one) && is_alive(one)))
 }

@@ -11,6 +11,9 @@ use super::plan::Action;
 use super::serving::Ground;
 use crate::policy::{Policy, Surge as Wish};
 
+/// How often the replicas may be set back to what they were until the added pod is given up.
+const TAKEN_BACK_MAX: u32 = 3;
+
 /// Where the pod stands.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Surge {
@@ -36,7 +39,14 @@ pub(super) fn state(
         if let Some(back) = back(set).filter(|_| is_ours(set, original)) {
             return Surge::There(back);
         }
-        if !status.surge_given_up {
+        // Who applies a manifest again writes its replicas too, and wants no other number. Who does so again and
+        // again wants this one.
+        let (generation, _) = set.generation;
+        let is_counted = status.surge_taken_back_in == Some(generation);
+        if set.replicas == original && (is_counted || status.surges_taken_back < TAKEN_BACK_MAX) {
+            status.surges_taken_back += u32::from(!is_counted);
+            status.surge_taken_back_in = Some(generation);
+        } else if !status.surge_given_up {
             status.surge_given_up = true;
             status.record(Entry {
                 at,
@@ -51,12 +61,7 @@ pub(super) fn state(
         }
         return Surge::Foreign(forget(set));
     }
-    let is_wished = match policy.stateful_sets.upgrade.surge {
-        Wish::None => false,
-        Wish::One => true,
-        Wish::Auto => !set.has_claims,
-    };
-    if !is_wished || status.surge_given_up || set.replicas == 0 {
+    if !is_wished(ground, policy) || status.surge_given_up || set.replicas == 0 {
         return Surge::None;
     }
     Surge::Wanted(Action::Scale {
@@ -64,6 +69,15 @@ pub(super) fn state(
         replicas: Some(set.replicas.saturating_add(1)),
         original: Some(set.replicas),
     })
+}
+
+/// Whether the policy wants one pod more.
+pub(super) fn is_wished(ground: Ground<'_>, policy: &Policy) -> bool {
+    match policy.stateful_sets.upgrade.surge {
+        Wish::None => false,
+        Wish::One => true,
+        Wish::Auto => !ground.set.has_claims,
+    }
 }
 
 /// The replicas as they were; None where we changed none. Where somebody else changed them since, theirs

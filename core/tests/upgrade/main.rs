@@ -4,6 +4,7 @@
 
 mod bare;
 mod happy;
+mod health;
 mod limits;
 mod stop;
 mod stray;

@@ -107,3 +107,62 @@ fn an_abort_takes_it_away() {
     assert_eq!((world.pods.len(), world.status().phase), (2, Phase::Aborted));
     world.assert_clean();
 }
+
+fn scale(world: &mut World, replicas: u32) {
+    let set = world.set();
+    set.replicas = replicas;
+    set.generation = (set.generation.0 + 1, set.generation.1 + 1);
+}
+
+/// A manifest that is applied again has the author's replicas in it: that is no wish against the added pod.
+#[test]
+fn who_applies_a_cured_manifest_gets_the_one_more_again() {
+    let mut world = surging(1);
+    world.bad.insert("b");
+    world.apply("b");
+    world.run(800);
+    assert_eq!((world.revisions().as_str(), world.status().phase), ("a-", Phase::Stalled));
+    scale(&mut world, 1);
+    world.apply("c");
+    world.run(400);
+    assert_eq!((world.revisions().as_str(), world.status().phase), ("c", Phase::Complete));
+    world.assert_clean();
+}
+
+#[test]
+fn who_sets_the_replicas_back_again_and_again_wins() {
+    let mut world = surging(2);
+    world.bad.insert("b");
+    world.apply("b");
+    for _ in 0..8 {
+        world.run(60);
+        if world.set().replicas == 3 {
+            scale(&mut world, 2);
+        }
+    }
+    let added = world.log.iter().filter(|line| *line == "scale 3").count();
+    assert_eq!(added, 4, "{:?}", world.log);
+    assert!(world.status().surge_given_up);
+}
+
+#[test]
+fn one_that_cannot_start_goes_when_the_policy_or_the_template_says_so() {
+    let mut world = surging(2);
+    world.bad.insert("b");
+    world.apply("b");
+    world.run(800);
+    assert_eq!(world.pods.len(), 3);
+    world.policy.stateful_sets.upgrade.surge = Surge::None;
+    world.run(60);
+    assert_eq!(world.set().replicas, 2);
+
+    let mut world = surging(2);
+    world.bad.insert("b");
+    world.apply("b");
+    world.run(800);
+    world.apply("a");
+    world.run(400);
+    assert_eq!((world.revisions().as_str(), world.status().phase), ("aa", Phase::Complete));
+    assert!(!world.log.iter().any(|line| line.starts_with("delete")), "{:?}", world.log);
+    world.assert_clean();
+}

@@ -48,6 +48,10 @@ pub(crate) struct World {
     pub(crate) upgrade: Option<Upgrade>,
     /// Revisions whose pods never get ready.
     pub(crate) bad: BTreeSet<&'static str>,
+    /// Revisions whose pods fail the CLB's health check.
+    pub(crate) dead: BTreeSet<&'static str>,
+    /// The CLB cannot be read.
+    pub(crate) fails_to_read: bool,
     /// TKE carries annotations to the CLB.
     pub(crate) tke: bool,
     pub(crate) has_hold: bool,
@@ -99,6 +103,8 @@ impl World {
             budget: None,
             upgrade: None,
             bad: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            fails_to_read: false,
             tke: true,
             has_hold: true,
             drain_seconds: 20,
@@ -213,12 +219,21 @@ impl World {
         }
     }
 
+    /// A pod as it is read: a count is of the claim that began it.
+    fn seen(&self, sim: &Sim) -> Pod {
+        let status = self.upgrade.as_ref().map(|upgrade| &upgrade.status);
+        let claim = status.and_then(|status| status.claim(sim.pod.ordinal));
+        let counts = claim.is_some_and(|claim| claim.counter.is_some());
+        Pod { count: sim.pod.count.clone().filter(|_| counts), ..sim.pod.clone() }
+    }
+
     pub(crate) fn facts(&self) -> Facts {
         let frontends = self.services.iter().filter_map(|service| {
             let ours = self.pods.values().filter_map(|sim| {
                 let weight = *sim.weights.get(&service.name)?;
                 let pod = Some(sim.pod.uid.clone());
-                Some(Backend { pod, weight: Some(weight), healthy: Some(true) })
+                let healthy = Some(!self.dead.contains(&*sim.pod.revision));
+                Some(Backend { pod, weight: Some(weight), healthy })
             });
             let load_balancer: Arc<str> = service.load_balancer.clone()?;
             Some(Frontend {
@@ -237,7 +252,7 @@ impl World {
                 Some(why) => Err(why),
                 None => Ok(Arc::new(self.policy.clone())),
             },
-            pods: self.pods.values().map(|sim| sim.pod.clone()).collect(),
+            pods: self.pods.values().map(|sim| self.seen(sim)).collect(),
             services: self.services.clone(),
             balancers: Balancers { frontends, unknown: self.unknown.clone() },
             budgets: self
@@ -298,7 +313,7 @@ impl World {
                     zeros.get(SET).into_iter().flatten().map(u32::to_string).collect();
                 self.log.push(format!("zero [{}]", zeros.join(" ")));
             }
-            Action::Count { pod, uid } => {
+            Action::Count { pod, uid, .. } => {
                 let census = self.census.clone();
                 let sim = self.pods.values_mut().find(|sim| sim.pod.uid == uid).unwrap();
                 sim.pod.count = Some(census);
@@ -439,7 +454,8 @@ impl World {
             trouble: None,
             has_hold: self.has_hold,
             marked: false,
-            zero: Zero::NotYet("not read yet".into()),
+            next_counter: "lameduck-count-1".into(),
+            zero: Zero::Unproven("not read yet".into()),
             count: None,
         };
         let (created, deleted) = (self.now, None);
@@ -465,11 +481,17 @@ impl World {
                     sim.weights.insert(service.name.clone(), weight);
                 }
             }
+            if self.fails_to_read {
+                sim.zero_reads = 0;
+                pod.zero = Zero::Unproven("the CLB cannot be read".into());
+                continue;
+            }
             let is_zero = sim.weights.values().all(|weight| *weight == 0);
             sim.zero_reads = if is_zero { sim.zero_reads + 1 } else { 0 };
             pod.zero = match sim.zero_reads {
                 2.. => Zero::Proven(format!("{} has weight 0 everywhere", pod.name).into()),
-                _ => Zero::NotYet(format!("{} has weight", pod.name).into()),
+                1 => Zero::Unproven("to be read again".into()),
+                _ => Zero::Takes(format!("{} has weight", pod.name).into()),
             };
         }
     }

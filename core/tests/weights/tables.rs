@@ -38,6 +38,18 @@ fn the_merged_text() {
                 ))
             ),
         ),
+        // Of two sets of one name into the last, and out of both: what is read last counts.
+        (
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"nginx","weights":[{"weight":5,"podIndexes":[1]}]},{"name":"nginx","weights":[{"weight":6,"podIndexes":[1,2]}]}]}]}"#,
+            ),
+            format!(
+                r#"{{"groups":{}}}"#,
+                group(&format!(
+                    r#"[{{"name":"nginx","weights":[]}},{{"name":"nginx","weights":[{{"weight":6,"podIndexes":[2]}},{ours}]}}]"#
+                ))
+            ),
+        ),
         // Theirs already: not a byte changes.
         (
             Some(
@@ -111,14 +123,56 @@ fn what_we_brought_goes_with_ours_where_the_text_was_edited() {
         (None, r#"{"defaultWeight":10,"#, r#"{"x":1,"#, Some(r#"{"x":1}"#)),
         (Some("{ }"), "{", " {", Some("{}")),
         (Some(r#"{"groups":[]}"#), "{", " {", Some(r#"{"groups":[]}"#)),
+        // Containers that were empty before us stay as they were.
+        (
+            Some(r#"{"groups":[{"key":{"proto":"TCP","port":80}}]}"#),
+            "{",
+            " {",
+            Some(r#"{"groups":[{"key":{"proto":"TCP","port":80}}]}"#),
+        ),
+        (
+            Some(r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[]}]}"#),
+            "{",
+            " {",
+            Some(r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[]}]}"#),
+        ),
+        (
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"nginx"}]}]}"#,
+            ),
+            "{",
+            " {",
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"nginx"}]}]}"#,
+            ),
+        ),
+        (
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"weights":[],"name":"nginx"}]}]}"#,
+            ),
+            "{",
+            " {",
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"weights":[],"name":"nginx"}]}]}"#,
+            ),
+        ),
+        // The editor listed ours at another weight beside our 0: that counts, not what was before.
+        (
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"nginx","weights":[{"weight":5,"podIndexes":[1]}]}]}]}"#,
+            ),
+            r#""weights":["#,
+            r#""weights":[{"weight":30,"podIndexes":[1]},"#,
+            Some(
+                r#"{"groups":[{"key":{"proto":"TCP","port":80},"statefulSets":[{"name":"nginx","weights":[{"weight":30,"podIndexes":[1]}]}]}]}"#,
+            ),
+        ),
         // A container that the editor put something into.
         (
             None,
             r#""port":80}"#,
             r#""port":80,"x":1}"#,
-            Some(
-                r#"{"defaultWeight":10,"groups":[{"key":{"proto":"TCP","port":80,"x":1},"statefulSets":[]}]}"#,
-            ),
+            Some(r#"{"defaultWeight":10,"groups":[{"key":{"proto":"TCP","port":80,"x":1}}]}"#),
         ),
         (
             None,

@@ -289,10 +289,10 @@ fn costly_samples_are_taken_rarely_and_still_often_enough() {
     machine.on_answer(Duration::ZERO, Answer { verdict: Verdict::TrafficOff, deadline: None });
     assert!(machine.next(SECOND).sample.is_some(), "the phase changed");
     machine.on_sample(SECOND, Some((Sample { seen: 9, lasting: 9 }, false)), cost);
-    let pause = cost * SAMPLE_REST;
-    assert_eq!(pause.clamp(SAMPLE_BUSY_MIN, SAMPLE_BUSY_MAX), SAMPLE_BUSY_MAX);
-    assert!(machine.next(SECOND + SAMPLE_BUSY_MAX - Duration::from_millis(1)).sample.is_none());
-    assert!(machine.next(SECOND + SAMPLE_BUSY_MAX).sample.is_some());
+    let pause = cost * samples::REST;
+    assert_eq!(pause.clamp(samples::BUSY_MIN, samples::BUSY_MAX), samples::BUSY_MAX);
+    assert!(machine.next(SECOND + samples::BUSY_MAX - Duration::from_millis(1)).sample.is_none());
+    assert!(machine.next(SECOND + samples::BUSY_MAX).sample.is_some());
 }
 
 /// What happens to the world at some time.

@@ -97,6 +97,11 @@ impl Sockets {
         }
     }
 
+    /// Some of the connections that held the pod when all were last looked at.
+    pub(crate) fn witnesses(&self) -> &[Connection] {
+        &self.witnesses
+    }
+
     fn read(&mut self, census: &mut Census, rule: &Rule, extent: Extent) -> io::Result<()> {
         self.read_listeners()?;
         census.begin(extent);

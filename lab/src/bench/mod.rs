@@ -3,6 +3,7 @@
 //! * [`clb`]: how often load balancers are read, and how soon a drain ends behind them.
 //! * [`controller`]: the controller's memory, and how soon a finalizer goes.
 //! * [`hold`]: the hold's size, memory, share of a core, and how soon it ends.
+//! * [`upgrade`]: time per pod of a StatefulSet's upgrade, beside Kubernetes' own and the guide by hand.
 //! * [`webhook`]: the webhook's reviews per second, latency, time of a decision, and memory.
 //!
 //! A bench prints a table, and its process fails where a budget is missed.
@@ -12,6 +13,7 @@ pub mod controller;
 pub mod hold;
 mod hollow;
 mod process;
+pub mod upgrade;
 pub mod webhook;
 
 use std::time::Duration;

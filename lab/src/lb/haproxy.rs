@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::Target;
+use super::answers::{log_line, servers, sessions};
 use super::configuration::{FIRST_PORT, Sides, backend, configure};
 use super::plan::{Change, Server, plan};
 
@@ -180,6 +181,15 @@ impl Side {
         servers(&send(&self.socket, &format!("show servers state {}", self.backend)).await?)
     }
 
+    /// How many connections each server has, by its name: what a CLB's console shows.
+    ///
+    /// # Errors
+    /// As [`Side::servers`].
+    pub async fn connections(&self) -> Result<BTreeMap<String, u32>> {
+        // All proxies (-1), servers alone (4), all of them (-1): a name would mean the frontend.
+        sessions(&send(&self.socket, "show stat -1 4 -1").await?, &self.backend)
+    }
+
     /// Makes the servers equal to `desired`.
     ///
     /// # Errors
@@ -272,87 +282,5 @@ async fn follow(lines: BufReader<tokio::process::ChildStdout>, log: Log) {
                 log.insert(key, abnormal);
             }
         }
-    }
-}
-
-/// `PORT BACKEND SERVER END`, as the log format above says.
-fn log_line(line: &str) -> Option<((String, u16), Abnormal)> {
-    let mut words = line.split_whitespace();
-    let port = words.next()?.parse().ok()?;
-    let backend = words.next()?.to_owned();
-    let server = words.next()?.to_owned();
-    let end = words.next()?.to_owned();
-    Some(((backend, port), Abnormal { server, end }))
-}
-
-/// The answer to `show servers state`: a version, the columns' names, and a line per server.
-fn servers(answer: &str) -> Result<Vec<Server>> {
-    /// The bit of `srv_admin_state` that `set server … state maint` sets.
-    const MAINTENANCE: u32 = 1;
-    let mut lines = answer.lines().map(str::trim).filter(|line| !line.is_empty());
-    let version = lines.next().unwrap_or_default();
-    let columns: Vec<&str> = lines
-        .next()
-        .and_then(|line| line.strip_prefix("# "))
-        .with_context(|| format!("the load balancer's servers cannot be read: {version}"))?
-        .split_whitespace()
-        .collect();
-    let column = |name: &str| {
-        columns
-            .iter()
-            .position(|column| *column == name)
-            .with_context(|| format!("the load balancer's list of servers has no column {name}"))
-    };
-    let (name, ip, port) = (column("srv_name")?, column("srv_addr")?, column("srv_port")?);
-    let (weight, admin) = (column("srv_uweight")?, column("srv_admin_state")?);
-    lines
-        .map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let word = |index: usize| words.get(index).copied().unwrap_or_default();
-            let parse = || -> Result<Server> {
-                Ok(Server {
-                    name: word(name).to_owned(),
-                    address: SocketAddr::new(word(ip).parse()?, word(port).parse()?),
-                    weight: word(weight).parse()?,
-                    maintenance: word(admin).parse::<u32>()? & MAINTENANCE != 0,
-                })
-            };
-            parse().with_context(|| format!("a server of the load balancer cannot be read: {line}"))
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::{Abnormal, log_line, servers};
-    use crate::lb::plan::Server;
-
-    #[test]
-    fn servers_are_read_by_the_names_of_the_columns() {
-        // Recorded from HAProxy 2.6.12.
-        let answer = include_str!("recorded/servers-state.txt");
-        let server = |name: &str, last: u8, weight: u32, maintenance: bool| Server {
-            name: name.into(),
-            address: SocketAddr::from(([127, 0, 0, last], 8080)),
-            weight,
-            maintenance,
-        };
-        let expected = vec![
-            server("web-0.1a2b", 1, 10, false),
-            server("web-1.3c4d", 2, 0, false),
-            server("web-2.5e6f", 3, 10, true),
-        ];
-        assert_eq!(servers(answer).unwrap(), expected);
-        assert!(servers("Can't find backend.\n").is_err());
-    }
-
-    #[test]
-    fn log_lines_that_are_none_are_passed_over() {
-        let abnormal = Abnormal { server: "web-0.1a2b".into(), end: "SC".into() };
-        let key = ("side-1".to_owned(), 40_000);
-        assert_eq!(log_line("40000 side-1 web-0.1a2b SC"), Some((key, abnormal)));
-        assert_eq!(log_line("[NOTICE] something else"), None);
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 //! * [`haproxy`]: the data plane: HAProxy, one port per side of a scenario, changed through its
 //!   runtime API. Layer 4, so that a client's connection is one connection to one pod, but for some
-//!   sides of layer 7. [`configuration`]: what it is told at its start.
+//!   sides of layer 7. [`configuration`]: what it is told at its start; `answers`: what it says.
 //! * [`plan`]: current servers and desired targets -> what to change. Pure.
 //! * [`stand_in`]: keeps a side's targets equal to a Service's pods, as TKE's service controller
 //!   does, with its lag.
@@ -14,6 +14,7 @@
 //! ones alone; a target that is removed loses its connections. There are no health checks, no second
 //! tries and no other target for a connection that failed: what the backend does, the client sees.
 
+mod answers;
 pub mod configuration;
 pub mod haproxy;
 pub mod plan;

@@ -1,37 +1,26 @@
-//! Playing a scenario: the sides side by side, the load, what ends the pods, and the wait until the
-//! last drain is over.
+//! What ends the pods of a scenario.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use lameduck_api::names::SYSTEM_NAMESPACE;
-use serde_json::{Value, json};
-use tokio::time::{Instant, interval, sleep};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use super::front::{Fault, Front};
-use super::report::{PodReport, Report, Run};
-use super::side::{Plan, Side};
+use super::Scenario;
+use super::front::Fault;
+use super::settled::is_ready;
+use super::side::Side;
 use super::stage::Stage;
-use super::{Overrides, Scenario, Sides};
+use super::upgrade;
 use crate::cluster::NODES;
-use crate::lb::stand_in::pod_of;
-use crate::load::{LoadProcess, Tally};
 use crate::process::output;
-use crate::progress::{Progress, Step};
 
-/// Time between the load's start and the action: every long connection stands by then.
-const WARM_UP: Duration = Duration::from_secs(3);
-/// Time that the load lasts beyond the load balancer's lag after the last drain: for what is lost
-/// only when the load balancer hears of the end.
-const TAIL: Duration = Duration::from_secs(2);
-/// How long the drains of a scenario may take; see [`Overrides::drain_limit`].
-const DRAIN_LIMIT: Duration = Duration::from_secs(150);
 /// How long Lameduck's own pods may take to go and to come.
 const CONTROLLER_LIMIT: Duration = Duration::from_secs(90);
 /// Pause between two looks at the cluster.
@@ -39,140 +28,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Label value and name of the controller's Deployment.
 const CONTROLLER: &str = "lameduck-controller";
 
-/// A scenario whose sides are served and wait for their load.
-pub(super) struct Play<'a> {
-    stage: &'a Stage<'a>,
+/// Ends pods on all sides at the same time. `limit`: what the scenario's drains may take.
+pub(super) async fn act(
+    stage: &Stage<'_>,
     scenario: Scenario,
-    drain_limit: Duration,
-    sides: Vec<Side>,
-    step: Step,
-}
-
-impl<'a> Play<'a> {
-    /// Makes both sides.
-    pub(super) async fn prepare(
-        stage: &'a Stage<'a>,
-        scenario: Scenario,
-        overrides: &Overrides,
-        progress: &Progress,
-    ) -> Result<Self> {
-        let mut step = progress.step(format!("{:<16}", scenario.name()));
-        step.message("starting the pods");
-        let name = stage.name(scenario.name());
-        let plan = |protected: bool| Plan {
-            protected,
-            namespace: format!("{name}-{}", if protected { "lameduck" } else { "plain" }),
-            policy: protected.then(|| (format!("lab-{name}"), policy(stage, scenario, overrides))),
-            extra_objects: if protected { &overrides.extra_objects } else { &[] },
-            kind: scenario.kind(),
-            manifests: scenario.manifests(),
-            front: scenario.front(),
-        };
-        let sides: &[bool] = match overrides.sides {
-            Sides::Both => &[false, true],
-            Sides::Plain => &[false],
-            Sides::Protected => &[true],
-        };
-        let sides = sides.iter().map(|protected| Side::prepare(stage, plan(*protected)));
-        let sides = try_join_all(sides).await.with_context(|| scenario.name())?;
-        step.message("ready");
-        let drain_limit = overrides.drain_limit.unwrap_or(DRAIN_LIMIT);
-        Ok(Self { stage, scenario, drain_limit, sides, step })
-    }
-
-    /// Loads both sides, ends the pods, and reports what was lost.
-    pub(super) async fn perform(self) -> Result<Report> {
-        let Self { stage, scenario, drain_limit, sides, mut step } = self;
-        let loads: Vec<LoadProcess> =
-            sides.iter().map(|side| stage.load(side.balancer.address())).collect::<Result<_>>()?;
-        let course = async {
-            sleep(WARM_UP).await;
-            act(stage, scenario, &sides).await?;
-            wait_until_settled(&sides, drain_limit).await?;
-            sleep(scenario.front().lag(stage) + TAIL).await;
-            anyhow::Ok(())
-        };
-        let mut course = Box::pin(course);
-        let mut each_second = interval(Duration::from_secs(1));
-        loop {
-            tokio::select! {
-                result = &mut course => break result.with_context(|| scenario.name())?,
-                _ = each_second.tick() => step.message(said(&sides, &loads)),
-            }
-        }
-        drop(course);
-        let tallies = join_all(loads.into_iter().map(LoadProcess::finish)).await;
-        let mut runs = Vec::new();
-        for (side, tally) in sides.into_iter().zip(tallies) {
-            runs.push(run(&side, tally.with_context(|| scenario.name())?));
-            side.finish().await?;
-        }
-        let report = Report::new(scenario, runs);
-        step.done(summary(&report));
-        Ok(report)
-    }
-
-    /// Which one it is.
-    pub(super) fn scenario(&self) -> Scenario {
-        self.scenario
-    }
-
-    /// The namespaces of the sides.
-    pub(super) fn namespaces(&self) -> Vec<String> {
-        self.sides.iter().map(|side| side.namespace.clone()).collect()
-    }
-}
-
-/// The spec of the protected side's policy.
-fn policy(stage: &Stage<'_>, scenario: Scenario, overrides: &Overrides) -> Value {
-    let mut spec = match scenario.front() {
-        Front::Guessed => {
-            // The EndpointSlice provider does not see the load balancer: `settleSeconds` must outlast its
-            // lag.
-            let settle = stage.lag().as_secs() + 2;
-            json!({
-                "trafficOff": {"settleSeconds": settle},
-                // Without a controller the hold knows even less, so it waits longer.
-                "hold": {"unreachableSeconds": settle * 2},
-            })
-        }
-        // What everybody has.
-        Front::Clb(_) => json!({}),
-    };
-    if let Some(patch) = &overrides.policy_patch {
-        json_patch::merge(&mut spec, patch);
-    }
-    spec
-}
-
-/// What both loads have lost so far, for a person who watches.
-fn said(sides: &[Side], loads: &[LoadProcess]) -> String {
-    let parts = sides.iter().zip(loads).map(|(side, load)| {
-        let counts = load.counts();
-        format!(
-            "{}: {} requests, {} failed, {} long connections cut",
-            if side.protected { "with Lameduck" } else { "without" },
-            counts.requests,
-            counts.failed,
-            counts.long_connections_cut
-        )
-    });
-    parts.collect::<Vec<_>>().join(" | ")
-}
-
-/// The result in a line.
-fn summary(report: &Report) -> String {
-    let part = |protected: bool| {
-        let words = if protected { "with Lameduck" } else { "without" };
-        report.run(protected).map_or(format!("{words} not played"), |run| {
-            format!("{words} {} failed and {} cut", run.failed, run.long_connections_cut)
-        })
-    };
-    format!("{}, {}: {}", part(false), part(true), report.why)
-}
-
-/// Ends pods on all sides at the same time.
-async fn act(stage: &Stage<'_>, scenario: Scenario, sides: &[Side]) -> Result<()> {
+    sides: &[Side],
+    limit: Duration,
+) -> Result<()> {
     match scenario {
         Scenario::Delete | Scenario::Long | Scenario::TwoClbs => {
             try_join_all(sides.iter().map(|side| delete(side, false))).await?;
@@ -189,11 +51,17 @@ async fn act(stage: &Stage<'_>, scenario: Scenario, sides: &[Side]) -> Result<()
         }
         Scenario::Drain => drain(stage).await?,
         Scenario::ControllerDown => {
-            let down = without_controller(stage, sides).await;
+            let down = without_controller(stage, sides, limit).await;
             // Also after a failure: the cluster may outlive this scenario.
             scale_controller(stage, 2).await?;
             down?;
         }
+        Scenario::Upgrade
+        | Scenario::UpgradeSurge
+        | Scenario::UpgradeBadImage
+        | Scenario::UpgradeRollback
+        | Scenario::UpgradeOldPods
+        | Scenario::UpgradePaused => upgrade::play(stage, scenario, sides, limit).await?,
     }
     Ok(())
 }
@@ -217,22 +85,23 @@ async fn roll_through_faults(stage: &Stage<'_>, sides: &[Side]) -> Result<()> {
     // Nothing is read of a CLB behind which nothing ends.
     let rollouts = async {
         loop {
-            if try_join_all(sides.iter().map(Side::settled)).await?.iter().all(|settled| *settled) {
+            if try_join_all(sides.iter().map(Side::unsettled)).await?.iter().all(Option::is_none) {
                 restart(sides).await?;
             }
             sleep(PAUSE).await;
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         faults = faults => faults,
         error = rollouts => error,
-    }
+    };
+    // Also after a failure: others are played behind the same API.
+    let none = Fault::none(stage).await;
+    ended.and(none)
 }
 
 async fn restart(sides: &[Side]) -> Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mark = now.as_secs().to_string();
-    try_join_all(sides.iter().map(|side| side.restart(&mark))).await.map(drop)
+    try_join_all(sides.iter().map(Side::restart)).await.map(drop)
 }
 
 async fn delete(side: &Side, then_by_force: bool) -> Result<()> {
@@ -258,10 +127,10 @@ async fn drain(stage: &Stage<'_>) -> Result<()> {
 
 /// Takes the controller away, deletes a pod of each side, and waits until its containers have ended
 /// by themselves.
-async fn without_controller(stage: &Stage<'_>, sides: &[Side]) -> Result<()> {
+async fn without_controller(stage: &Stage<'_>, sides: &[Side], limit: Duration) -> Result<()> {
     scale_controller(stage, 0).await?;
     try_join_all(sides.iter().map(|side| delete(side, false))).await?;
-    let end = Instant::now() + DRAIN_LIMIT;
+    let end = Instant::now() + limit;
     loop {
         let ended = |side: &Side| {
             let records = side.pods.records();
@@ -271,10 +140,7 @@ async fn without_controller(stage: &Stage<'_>, sides: &[Side]) -> Result<()> {
             return Ok(());
         }
         if Instant::now() >= end {
-            bail!(
-                "a pod did not end by itself in {} s without a controller",
-                DRAIN_LIMIT.as_secs()
-            );
+            bail!("a pod did not end by itself in {} s without a controller", limit.as_secs());
         }
         sleep(PAUSE).await;
     }
@@ -308,71 +174,4 @@ async fn scale_controller(stage: &Stage<'_>, replicas: u32) -> Result<()> {
         }
         sleep(PAUSE).await;
     }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-/// Waits until no pod is ending any more and every workload is whole.
-async fn wait_until_settled(sides: &[Side], limit: Duration) -> Result<()> {
-    let end = Instant::now() + limit;
-    loop {
-        let settled = try_join_all(sides.iter().map(Side::settled)).await?;
-        if settled.iter().all(|settled| *settled) {
-            return Ok(());
-        }
-        if Instant::now() >= end {
-            let late = sides.iter().zip(settled).filter(|(_, settled)| !settled);
-            let late: Vec<_> = late.map(|(side, _)| side.namespace.as_str()).collect();
-            bail!("the drains of {} are not over after {} s", late.join(" and "), limit.as_secs());
-        }
-        sleep(PAUSE).await;
-    }
-}
-
-/// What a side's load and its pods say together.
-fn run(side: &Side, tally: Tally) -> Run {
-    let mut pods: BTreeMap<String, PodReport> = BTreeMap::new();
-    for (name, counts) in &tally.pods {
-        let pod = report_of(&mut pods, name);
-        pod.answered += counts.answered;
-        pod.failed += counts.failed;
-        pod.long_connections_cut += counts.long_connections_cut;
-    }
-    // No answer has named the pod, but the load balancer's log knows where the connection went.
-    for loss in tally.losses.iter().filter(|loss| loss.pod.is_none()) {
-        let Some(port) = loss.client_port else { continue };
-        let Some(abnormal) = side.balancer.abnormal(port) else { continue };
-        if abnormal.server.starts_with('<') {
-            continue;
-        }
-        let unknown = report_of(&mut pods, "unknown");
-        unknown.failed = unknown.failed.saturating_sub(1);
-        report_of(&mut pods, pod_of(&abnormal.server)).failed += 1;
-    }
-    for record in side.pods.records() {
-        let pod = report_of(&mut pods, &record.name);
-        pod.drains.extend(record.drain());
-    }
-    pods.retain(|name, pod| {
-        name != "unknown" || pod.answered + pod.failed + pod.long_connections_cut > 0
-    });
-    Run {
-        protected: side.protected,
-        requests: tally.counts.requests,
-        failed: tally.counts.failed,
-        failures: tally.failures,
-        long_connections: tally.counts.long_connections,
-        long_connections_cut: tally.counts.long_connections_cut,
-        idle_connections_closed: tally.idle_closes,
-        pods: pods.into_values().collect(),
-        seconds: Duration::from_millis(tally.millis).as_secs_f64(),
-    }
-}
-
-fn report_of<'a>(pods: &'a mut BTreeMap<String, PodReport>, name: &str) -> &'a mut PodReport {
-    pods.entry(name.to_owned())
-        .or_insert_with(|| PodReport { name: name.to_owned(), ..PodReport::default() })
 }

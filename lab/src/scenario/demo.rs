@@ -4,13 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use futures::future::{join, try_join_all};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
-use super::action::Play;
 use super::report::{Report, Verdict};
 use super::stage::Stage;
+use super::waves::{Part, play_all};
 use super::{Overrides, Provider, Scenario, Sides, install, table};
 use crate::cluster::{Cluster, Options};
 use crate::lb::stand_in::DEFAULT_LAG;
@@ -52,34 +51,29 @@ enum Output {
 
 impl Arguments {
     fn chosen(&self) -> Vec<Scenario> {
-        if !self.scenario.is_empty() {
-            return self.scenario.clone();
-        }
         let provider = if self.tke { Provider::TencentClb } else { Provider::EndpointSlice };
-        Scenario::ALL.into_iter().filter(|one| one.provider() == provider).collect()
+        let is_chosen = |one: &Scenario| match self.scenario.as_slice() {
+            [] => one.provider() == provider,
+            named => named.contains(one),
+        };
+        Scenario::ALL.into_iter().filter(is_chosen).collect()
     }
 }
 
-/// What runs beside each other. Within a wave the scenarios do not touch each other, and their load
-/// is little enough for two cores: four sides take about half of them.
-fn waves(chosen: &[Scenario]) -> Vec<Vec<Scenario>> {
-    let story = [
-        // First, while there are no pods of others on the node.
-        vec![Scenario::Drain],
-        vec![Scenario::ControllerDown],
-        vec![Scenario::Delete, Scenario::Rollout],
-        vec![Scenario::Long, Scenario::ScaleIn],
-        vec![Scenario::Force, Scenario::SlowStart],
-        vec![Scenario::Lag],
-        vec![Scenario::TwoClbs],
-        vec![Scenario::L7],
-        vec![Scenario::ClbFaults],
-    ];
-    let of_wave = |wave: Vec<Scenario>| -> Vec<Scenario> {
-        wave.into_iter().filter(|scenario| chosen.contains(scenario)).collect()
-    };
-    let waves = story.map(of_wave);
-    waves.into_iter().filter(|wave| !wave.is_empty()).collect()
+/// What came of the scenarios.
+#[derive(Default)]
+struct Played {
+    reports: Vec<Report>,
+    /// Why others could not be played to their end.
+    failures: Vec<String>,
+}
+
+impl Played {
+    fn verdict(&self) -> Verdict {
+        let pass = self.failures.is_empty()
+            && self.reports.iter().all(|report| report.verdict == Verdict::Pass);
+        if pass { Verdict::Pass } else { Verdict::Fail }
+    }
 }
 
 /// Brings the cluster up (or takes the one that is up), installs Lameduck, plays, and tears down.
@@ -93,12 +87,15 @@ pub async fn demo(arguments: &Arguments, progress: &Progress) -> Result<ExitCode
     let mut options = if shared { Options::shared()? } else { Options::owned("demo")? };
     options.product_images = arguments.sides != Sides::Plain && !arguments.without_build;
     let cluster = Cluster::up(&options, progress).await?;
-    let reports = play(arguments, &cluster, shared, start, progress).await;
+    let played = play(arguments, &cluster, shared, start, progress).await;
     if !shared {
         cluster.down().await?;
     }
-    let reports = reports?;
-    let pass = reports.iter().all(|report| report.verdict == Verdict::Pass);
+    let played = played?;
+    if !played.failures.is_empty() {
+        bail!("not everything was played to its end:\n{}", played.failures.join("\n"));
+    }
+    let pass = played.verdict() == Verdict::Pass;
     Ok(if pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -108,36 +105,31 @@ async fn play(
     shared: bool,
     start: Instant,
     progress: &Progress,
-) -> Result<Vec<Report>> {
+) -> Result<Played> {
     let stage = Stage::open_with_lag(cluster, Duration::from_millis(arguments.lag_millis)).await?;
     progress.line(
         "Each scenario is played twice at the same time, without and with Lameduck, on 600 requests/s: new \
-         connections, kept-alive ones, and 50 that live 20 s.",
+         connections, kept-alive ones, and 50 that live 20 s (10 s in most of the upgrades).",
     );
-    let overrides = Overrides { sides: arguments.sides, ..Overrides::default() };
-    let result = play_story(arguments, &stage, &overrides, progress).await;
-    if let Ok(reports) = &result {
-        write(arguments, reports, start.elapsed()).context("the result cannot be written")?;
-    }
+    let played = play_story(arguments, &stage, progress).await;
+    let written = write(arguments, &played, start.elapsed());
     if shared && let Err(error) = stage.clean_up(progress).await {
         // The result stands all the same.
         progress.line(format!("not everything could be cleared away: {error:#}"));
     }
-    result
+    written.context("the result cannot be written")?;
+    Ok(played)
 }
 
-/// The waves with each of what Lameduck can be installed with.
-async fn play_story(
-    arguments: &Arguments,
-    stage: &Stage<'_>,
-    overrides: &Overrides,
-    progress: &Progress,
-) -> Result<Vec<Report>> {
-    let mut reports = Vec::new();
+/// The chosen scenarios with each of what Lameduck can be installed with.
+async fn play_story(arguments: &Arguments, stage: &Stage<'_>, progress: &Progress) -> Played {
+    let overrides = Overrides { sides: arguments.sides, ..Overrides::default() };
+    let mut played = Played::default();
     for provider in [Provider::EndpointSlice, Provider::TencentClb] {
-        let of_provider = |wave: &Vec<Scenario>| wave.iter().all(|one| one.provider() == provider);
-        let waves: Vec<_> = waves(&arguments.chosen()).into_iter().filter(of_provider).collect();
-        if waves.is_empty() {
+        let chosen = arguments.chosen().into_iter().filter(|one| one.provider() == provider);
+        let parts: Vec<Part> =
+            chosen.map(|scenario| Part { scenario, overrides: overrides.clone() }).collect();
+        if parts.is_empty() {
             continue;
         }
         progress.line(match provider {
@@ -147,61 +139,37 @@ async fn play_story(
                 stage.lag().as_secs_f64()
             ),
             Provider::TencentClb => "TKE brings its load balancers up to date 1 to 8 s late, and Lameduck reads \
-                                     them; every field of the policy has its default."
+                                     them; what the policy says of traffic has its default."
                 .to_owned(),
         });
-        if arguments.sides != Sides::Plain {
-            install(stage.cluster(), provider, progress).await?;
+        if arguments.sides != Sides::Plain
+            && let Err(error) = install(stage.cluster(), provider, progress).await
+        {
+            played.failures.push(format!("{error:#}"));
+            continue;
         }
-        reports.extend(play_waves(waves, stage, overrides, progress).await?);
+        for result in play_all(stage, &parts, progress).await {
+            match result {
+                Ok(report) => played.reports.push(report),
+                Err(error) => played.failures.push(format!("{error:#}")),
+            }
+        }
     }
-    reports.sort_by_key(|report| report.scenario);
-    Ok(reports)
+    played.reports.sort_by_key(|report| report.scenario);
+    played
 }
 
-async fn play_waves(
-    waves: Vec<Vec<Scenario>>,
-    stage: &Stage<'_>,
-    overrides: &Overrides,
-    progress: &Progress,
-) -> Result<Vec<Report>> {
-    let prepare = |wave: Vec<Scenario>| {
-        try_join_all(
-            wave.into_iter().map(|scenario| Play::prepare(stage, scenario, overrides, progress)),
-        )
-    };
-    let mut reports = Vec::new();
-    let mut waves = waves.into_iter();
-    let mut next = match waves.next() {
-        Some(wave) => prepare(wave).await?,
-        None => Vec::new(),
-    };
-    while !next.is_empty() {
-        let drains = next.iter().any(|play| play.scenario() == Scenario::Drain);
-        let plays = try_join_all(next.into_iter().map(Play::perform));
-        // The next wave's pods start while this one's end, unless a drain would take them along.
-        let wave = waves.next().unwrap_or_default();
-        next = if drains {
-            reports.extend(plays.await?);
-            prepare(wave).await?
-        } else {
-            let (played, prepared) = join(plays, prepare(wave)).await;
-            reports.extend(played?);
-            prepared?
-        };
+fn write(arguments: &Arguments, played: &Played, took: Duration) -> Result<()> {
+    let Played { reports, .. } = played;
+    if reports.is_empty() {
+        return Ok(());
     }
-    Ok(reports)
-}
-
-fn write(arguments: &Arguments, reports: &[Report], took: Duration) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match arguments.output {
         Output::Json => {
-            let pass = reports.iter().all(|report| report.verdict == Verdict::Pass);
-            let verdict = if pass { Verdict::Pass } else { Verdict::Fail };
-            let document = match (arguments.scenario.len(), reports) {
+            let document = match (arguments.scenario.len(), reports.as_slice()) {
                 (1, [report]) => serde_json::to_value(report)?,
-                _ => json!({"scenarios": reports, "verdict": verdict}),
+                _ => json!({"scenarios": reports, "verdict": played.verdict()}),
             };
             writeln!(out, "{document:#}")?;
         }
@@ -214,23 +182,4 @@ fn write(arguments: &Arguments, reports: &[Report], took: Duration) -> Result<()
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::waves;
-    use crate::scenario::Scenario;
-
-    #[test]
-    fn the_story_has_every_scenario_once_and_the_wide_ones_alone() {
-        let waves = waves(&Scenario::ALL);
-        let mut all: Vec<Scenario> = waves.concat();
-        all.sort();
-        assert_eq!(all, Scenario::ALL);
-        assert_eq!(super::waves(&[Scenario::Long, Scenario::Drain]).concat().len(), 2);
-        for wave in waves.iter().filter(|wave| wave.len() > 1) {
-            assert!(!wave.iter().any(|scenario| scenario.runs_alone()), "{wave:?}");
-            assert!(wave.iter().all(|scenario| scenario.provider() == wave[0].provider()));
-        }
-    }
 }

@@ -21,7 +21,7 @@ pub const SECRET: (&str, &str) = ("AKIDLab000000000000000000000000000", "lab-sec
 
 /// What a scenario's sides stand behind.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Front {
+pub(crate) enum Front {
     /// A load balancer that nobody can read, a lag behind the pods.
     Guessed,
     /// CLBs. The last one takes the load.
@@ -30,11 +30,11 @@ pub(super) enum Front {
 
 /// A CLB, and the object that it belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Carrier {
+pub(crate) struct Carrier {
     /// As kubectl takes it.
-    pub(super) object: &'static str,
+    pub(crate) object: &'static str,
     /// How late TKE is.
-    pub(super) lag: Duration,
+    pub(crate) lag: Duration,
 }
 
 impl Carrier {
@@ -235,9 +235,16 @@ impl Fault {
             let mut since = calls.iter().skip(known).flat_map(|call| &call.load_balancer_ids);
             were_read = were_read || since.any(|id| read.contains(id));
         }
-        match self {
-            Self::Answers(_) => admin.set("faults", &json!([])).await,
-            Self::Keys => admin.set("credentials", &[Secret::permanent(SECRET.0, SECRET.1)]).await,
-        }
+        Self::none(stage).await
+    }
+
+    /// Takes every fault away.
+    ///
+    /// # Errors
+    /// The stand-in refuses.
+    pub(super) async fn none(stage: &Stage<'_>) -> Result<()> {
+        let admin = stage.clb().await?.admin();
+        admin.set("faults", &json!([])).await?;
+        admin.set("credentials", &[Secret::permanent(SECRET.0, SECRET.1)]).await
     }
 }

@@ -1,5 +1,6 @@
 //! Lameduck on the lab's cluster, as an admin installs it: `kubectl apply -k manifests/base`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::clb::process::Admin;
 use crate::cluster::Cluster;
 use crate::images;
 use crate::process::output;
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 
 /// How long Lameduck may take to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(120);
@@ -36,28 +37,69 @@ pub enum Provider {
     TencentClb,
 }
 
+/// What was installed, to see later whether it still stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Installed {
+    provider: Provider,
+    /// Of each Deployment; they grow with every change of its `spec`.
+    generations: BTreeMap<String, Option<i64>>,
+}
+
+impl Installed {
+    fn new(provider: Provider, deployments: &[Deployment]) -> Self {
+        let generation = |one: &Deployment| Some((name(one)?, one.metadata.generation));
+        Self { provider, generations: deployments.iter().filter_map(generation).collect() }
+    }
+
+    /// Installs `provider`. Nothing is applied where it is what stands already, and where nobody has changed
+    /// Lameduck's Deployments since; every replica is waited for all the same.
+    ///
+    /// # Errors
+    /// As [`install`].
+    pub async fn renew(
+        self,
+        cluster: &Cluster,
+        provider: Provider,
+        progress: &Progress,
+    ) -> Result<Self> {
+        if self != Self::new(provider, &list(&deployments(cluster).await?).await?) {
+            return install(cluster, provider, progress).await;
+        }
+        let mut step = progress.step("waiting for Lameduck");
+        wait_until_ready(cluster, &mut step).await?;
+        Ok(self)
+    }
+}
+
 /// Applies the checkout's manifests, and waits until every replica is ready. Pods that run an older build of
 /// the images, or ask somebody else, are replaced.
 ///
 /// # Errors
 /// The manifests are refused, or something is not ready within 120 s.
-pub async fn install(cluster: &Cluster, provider: Provider, progress: &Progress) -> Result<()> {
+pub async fn install(
+    cluster: &Cluster,
+    provider: Provider,
+    progress: &Progress,
+) -> Result<Installed> {
     let mut step = progress.step("installing Lameduck");
     let directory = kustomization(cluster, provider)?;
     let mut apply = cluster.kubectl(["apply", "--kustomize"]);
     output("kubectl apply of Lameduck's manifests", apply.arg(directory)).await?;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, SYSTEM_NAMESPACE);
+    let deployments = wait_until_ready(cluster, &mut step).await?;
+    step.done("");
+    Ok(Installed::new(provider, &deployments))
+}
+
+/// Waits until every replica of Lameduck's Deployments is ready, and returns them.
+async fn wait_until_ready(cluster: &Cluster, step: &mut Step) -> Result<Vec<Deployment>> {
+    let deployments = deployments(cluster).await?;
     let end = Instant::now() + READY_LIMIT;
     loop {
-        let list = deployments
-            .list(&ListParams::default())
-            .await
-            .context("Lameduck's Deployments cannot be listed")?;
+        let list = list(&deployments).await?;
         let missing: Vec<String> =
-            list.items.iter().filter(|one| !is_ready(one)).filter_map(name).collect();
-        if missing.is_empty() && !list.items.is_empty() {
-            step.done("");
-            return Ok(());
+            list.iter().filter(|one| !is_ready(one)).filter_map(name).collect();
+        if missing.is_empty() && !list.is_empty() {
+            return Ok(list);
         }
         step.message(format!("waiting for {}", missing.join(" and ")));
         if Instant::now() >= end {
@@ -71,6 +113,15 @@ pub async fn install(cluster: &Cluster, provider: Provider, progress: &Progress)
         }
         sleep(PAUSE).await;
     }
+}
+
+async fn deployments(cluster: &Cluster) -> Result<Api<Deployment>> {
+    Ok(Api::namespaced(cluster.client().await?, SYSTEM_NAMESPACE))
+}
+
+async fn list(deployments: &Api<Deployment>) -> Result<Vec<Deployment>> {
+    let list = deployments.list(&ListParams::default()).await;
+    Ok(list.context("Lameduck's Deployments cannot be listed")?.items)
 }
 
 fn name(deployment: &Deployment) -> Option<String> {

@@ -4,7 +4,10 @@
 //! ```text
 //! stage   the cluster, its load balancer, Lameduck installed
 //! side    a namespace with an ordinary workload, its port of the load balancer, its load
+//! play    the load, the action, and the wait until all drains are over
+//! waves   many plays, beside each other and one after the other
 //! action  what ends the pods: a delete, a rollout, a drain
+//! upgrade what ends a StatefulSet's pods one by one: a new template
 //! report  what was lost, and whether the scenario proves anything
 //! ```
 //! A side's load starts before the action and lasts until every drain is over and the load balancer
@@ -14,28 +17,31 @@ mod action;
 mod demo;
 mod front;
 mod install;
+mod look;
+mod play;
 mod pods;
 mod report;
+mod settled;
 mod side;
 mod stage;
 mod table;
+mod upgrade;
+mod waves;
 
 use std::time::Duration;
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use demo::{Arguments as DemoArguments, demo};
 pub use front::{Clb, SECRET};
-pub use install::{Provider, install};
+pub use install::{Installed, Provider, install};
 pub use report::{Drain, PodReport, Report, Run, Verdict};
 pub use stage::Stage;
+pub use waves::{Part, play_all};
 
-use crate::progress::Progress;
-use action::Play;
-use front::{Carrier, Front};
-use side::Kind;
+pub(crate) use front::{Carrier, Front};
+pub(crate) use side::{Kind, Plan, Side};
 
 /// A way in which pods end.
 #[derive(
@@ -67,11 +73,28 @@ pub enum Scenario {
     ClbFaults,
     /// A Deployment rolls behind a CLB's HTTP listener with rules
     L7,
+    /// A StatefulSet gets a new template
+    Upgrade,
+    /// The same with a pod more, so that none is ever missing
+    UpgradeSurge,
+    /// A StatefulSet gets a template that cannot start, and a good one after it
+    UpgradeBadImage,
+    /// A StatefulSet gets a new template, and half way the old one again
+    UpgradeRollback,
+    /// A StatefulSet whose pods are older than Lameduck gets a new template
+    UpgradeOldPods,
+    /// A StatefulSet gets a new template, and half way a person stops it for a while
+    UpgradePaused,
 }
+
+const SERVICE: &str = include_str!("../../../manifests/examples/tke-service.yaml");
+/// What is upgraded: a StatefulSet behind a CLB.
+pub(crate) const UPGRADED: &[&str] =
+    &[include_str!("../../../manifests/examples/tke-statefulset.yaml"), SERVICE];
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::Delete,
         Self::Rollout,
         Self::ScaleIn,
@@ -84,6 +107,12 @@ impl Scenario {
         Self::TwoClbs,
         Self::ClbFaults,
         Self::L7,
+        Self::Upgrade,
+        Self::UpgradeSurge,
+        Self::UpgradeBadImage,
+        Self::UpgradeRollback,
+        Self::UpgradeOldPods,
+        Self::UpgradePaused,
     ];
 
     /// The name on the command line and in reports.
@@ -102,6 +131,12 @@ impl Scenario {
             Self::TwoClbs => "two-clbs",
             Self::ClbFaults => "clb-faults",
             Self::L7 => "l7",
+            Self::Upgrade => "upgrade",
+            Self::UpgradeSurge => "upgrade-surge",
+            Self::UpgradeBadImage => "upgrade-bad-image",
+            Self::UpgradeRollback => "upgrade-rollback",
+            Self::UpgradeOldPods => "upgrade-old-pods",
+            Self::UpgradePaused => "upgrade-paused",
         }
     }
 
@@ -125,19 +160,50 @@ impl Scenario {
                 "kubectl rollout restart deployment web, behind a CLB that can hardly be read"
             }
             Self::L7 => "kubectl rollout restart deployment web, behind a CLB's HTTP listener",
+            Self::Upgrade => "kubectl rollout restart statefulset web",
+            Self::UpgradeSurge => {
+                "kubectl rollout restart statefulset web, with a fourth pod meanwhile"
+            }
+            Self::UpgradeBadImage => {
+                "kubectl set image statefulset web to one that is not there, and to a good one after it"
+            }
+            Self::UpgradeRollback => {
+                "kubectl rollout restart statefulset web, and half way kubectl rollout undo"
+            }
+            Self::UpgradeOldPods => {
+                "kubectl rollout restart statefulset web, whose pods were there before Lameduck"
+            }
+            Self::UpgradePaused => {
+                "kubectl rollout restart statefulset web, and half way lameduck.dev/paused for 10 s"
+            }
         }
     }
 
     fn kind(self) -> Kind {
         match self {
-            Self::Delete | Self::Force | Self::ControllerDown => Kind::StatefulSet,
-            _ => Kind::Deployment,
+            Self::Delete
+            | Self::Force
+            | Self::ControllerDown
+            | Self::Upgrade
+            | Self::UpgradeSurge
+            | Self::UpgradeBadImage
+            | Self::UpgradeRollback
+            | Self::UpgradeOldPods
+            | Self::UpgradePaused => Kind::StatefulSet,
+            Self::Rollout
+            | Self::ScaleIn
+            | Self::Drain
+            | Self::Long
+            | Self::SlowStart
+            | Self::Lag
+            | Self::TwoClbs
+            | Self::ClbFaults
+            | Self::L7 => Kind::Deployment,
         }
     }
 
     fn manifests(self) -> &'static [&'static str] {
         const DEPLOYMENT: &str = include_str!("../../../manifests/examples/tke-deployment.yaml");
-        const SERVICE: &str = include_str!("../../../manifests/examples/tke-service.yaml");
         const INTERNAL: &str =
             include_str!("../../../manifests/examples/tke-internal-service.yaml");
         const INGRESS: &str = include_str!("../../../manifests/examples/tke-ingress.yaml");
@@ -146,6 +212,7 @@ impl Scenario {
             Self::Lag | Self::ClbFaults => &[DEPLOYMENT, SERVICE],
             Self::TwoClbs => &[DEPLOYMENT, SERVICE, INTERNAL],
             Self::L7 => &[DEPLOYMENT, INGRESS],
+            _ if self.is_upgrade() => UPGRADED,
             _ => match self.kind() {
                 Kind::StatefulSet => {
                     &[include_str!("../../../manifests/examples/statefulset.yaml")]
@@ -162,14 +229,33 @@ impl Scenario {
         const LATE: &[Carrier] = &[carrier("service/web", 8)];
         const TWO: &[Carrier] = &[carrier("service/web", 1), carrier("service/web-internal", 8)];
         const USUAL: &[Carrier] = &[carrier("service/web", 4)];
+        // Each pod waits for it three times; a longer one is for `lag` to show.
+        const PROMPT: &[Carrier] = &[carrier("service/web", 1)];
         const RULES: &[Carrier] = &[carrier("ingress/web", 4)];
         match self {
             Self::Lag => Front::Clb(LATE),
             Self::TwoClbs => Front::Clb(TWO),
             Self::ClbFaults => Front::Clb(USUAL),
             Self::L7 => Front::Clb(RULES),
+            _ if self.is_upgrade() => Front::Clb(PROMPT),
             _ => Front::Guessed,
         }
+    }
+
+    /// Whether it is about a StatefulSet's new template.
+    fn is_upgrade(self) -> bool {
+        upgrade::policy(self).is_some()
+    }
+
+    /// How many milliseconds a long connection lives in it. Each pod of an upgrade is waited for that long:
+    /// one of the upgrades shows that at full length, and the others are about something else.
+    fn long_millis(self) -> u64 {
+        if self.is_upgrade() && self != Self::Upgrade { 10_000 } else { 20_000 }
+    }
+
+    /// How long its drains may take; see [`Overrides::drain_limit`].
+    fn drain_limit(self) -> Duration {
+        if self.is_upgrade() { upgrade::LIMIT } else { Duration::from_secs(150) }
     }
 
     /// Who has to say in it that traffic is off: what Lameduck is installed with.
@@ -209,26 +295,7 @@ pub struct Overrides {
     pub extra_objects: Vec<String>,
     /// Which sides are played.
     pub sides: Sides,
-    /// How long the load lasts at most after the action began; 150 s if none is given. A side whose
-    /// drains are not over by then fails the scenario.
+    /// How long the load lasts at most after the action began; 150 s if none is given, 420 s in an upgrade.
+    /// A side whose drains are not over by then fails the scenario.
     pub drain_limit: Option<Duration>,
-}
-
-/// Plays one scenario on `stage`.
-///
-/// # Errors
-/// It could not be played to its end: something did not get ready, or a drain was not over in time.
-/// Losses are no errors, they are in the report.
-pub async fn run(
-    stage: &Stage<'_>,
-    scenario: Scenario,
-    overrides: &Overrides,
-    progress: &Progress,
-) -> Result<Report> {
-    let play = Play::prepare(stage, scenario, overrides, progress).await?;
-    let namespaces = play.namespaces();
-    let report = play.perform().await;
-    // Not waited for: `Stage::clean_up` does that, for all at once.
-    stage.end_workloads(&namespaces).await?;
-    report
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,13 +12,17 @@ use lameduck_api::names::{ANNOTATION_INJECTED, CONDITION_DRAINED};
 use tokio::task::JoinHandle;
 
 use super::report::Drain;
+use super::settled::is_ready;
 
 /// What is known of one pod.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Record {
+pub(crate) struct Record {
     pub(super) name: String,
     node: String,
     injected: bool,
+    /// Times are those at which the watch told it: a pod's own have whole seconds.
+    created: Option<Instant>,
+    ready: Option<Instant>,
     deleted: Option<Instant>,
     ended: Option<Instant>,
     gone: Option<Instant>,
@@ -31,7 +35,7 @@ const LIMIT: usize = 1_000;
 
 /// A watch on a namespace's pods. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct PodLog {
+pub(crate) struct PodLog {
     records: Arc<Mutex<BTreeMap<String, Record>>>,
     task: JoinHandle<()>,
 }
@@ -44,7 +48,7 @@ impl PodLog {
     }
 
     /// All pods that were ever seen.
-    pub(super) fn records(&self) -> Vec<Record> {
+    pub(crate) fn records(&self) -> Vec<Record> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.values().cloned().collect()
     }
@@ -86,7 +90,11 @@ impl Record {
         if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) {
             self.node.clone_from(node);
         }
+        self.created.get_or_insert_with(Instant::now);
         if pod.metadata.deletion_timestamp.is_none() {
+            if is_ready(pod) {
+                self.ready.get_or_insert_with(Instant::now);
+            }
             return;
         }
         self.deleted.get_or_insert_with(Instant::now);
@@ -103,6 +111,13 @@ impl Record {
             self.reason.clone_from(&drained.reason);
             self.message.clone_from(&drained.message);
         }
+    }
+
+    /// From its creation until it was ready the first time; none if it was there before `since`, or never was
+    /// ready.
+    pub(crate) fn start(&self, since: Instant) -> Option<Duration> {
+        let created = self.created.filter(|created| *created >= since)?;
+        Some(self.ready? - created)
     }
 
     /// Whether its containers have ended, or it is gone altogether.

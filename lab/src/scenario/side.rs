@@ -1,9 +1,9 @@
 //! One side of a scenario: a namespace with an ordinary workload behind its own port of the load
 //! balancer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
@@ -19,7 +19,7 @@ use crate::lb;
 use crate::lb::stand_in::StandIn;
 
 /// Name of the workload and of its Service in every example manifest.
-pub(super) const WORKLOAD: &str = "web";
+pub(crate) const WORKLOAD: &str = "web";
 /// How long the pods may take to be ready, and the load balancer to know them.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// How long the webhook may take to answer after the installation.
@@ -29,20 +29,22 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// The kind of a side's workload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Deployment,
     StatefulSet,
 }
 
 /// A side, ready to be loaded.
-pub(super) struct Side {
-    pub(super) protected: bool,
-    pub(super) namespace: String,
+pub(crate) struct Side {
+    pub(crate) protected: bool,
+    pub(crate) namespace: String,
     /// What takes the load.
-    pub(super) balancer: lb::haproxy::Side,
-    pub(super) pods: PodLog,
-    kind: Kind,
-    client: Client,
+    pub(crate) balancer: lb::haproxy::Side,
+    pub(crate) pods: PodLog,
+    pub(crate) kind: Kind,
+    /// What its StatefulSet was made with; none before that is known, and for a Deployment.
+    pub(crate) replicas: Option<i32>,
+    pub(super) client: Client,
     /// Everything that sends to the pods.
     balancers: Vec<lb::haproxy::Side>,
     standing: Standing,
@@ -50,46 +52,33 @@ pub(super) struct Side {
 
 /// What a side is made from.
 #[derive(Clone, Debug)]
-pub(super) struct Plan<'a> {
-    pub(super) protected: bool,
-    pub(super) namespace: String,
+pub(crate) struct Plan<'a> {
+    pub(crate) protected: bool,
+    pub(crate) namespace: String,
     /// The name and the `spec` of the TerminationPolicy; none for the unprotected side.
-    pub(super) policy: Option<(String, Value)>,
-    pub(super) extra_objects: &'a [String],
-    pub(super) kind: Kind,
-    pub(super) manifests: &'a [&'a str],
-    pub(super) front: Front,
+    pub(crate) policy: Option<(String, Value)>,
+    /// Whether the namespace is enrolled only when its pods run already, so that they have no hold.
+    pub(crate) old_pods: bool,
+    pub(crate) extra_objects: &'a [String],
+    pub(crate) kind: Kind,
+    pub(crate) manifests: &'a [&'a str],
+    pub(crate) front: Front,
 }
 
 impl Side {
     /// Makes the namespace and everything in it, and waits until the load balancer sends to every pod.
-    pub(super) async fn prepare(stage: &Stage<'_>, plan: Plan<'_>) -> Result<Self> {
-        let Plan { protected, namespace, policy, extra_objects, kind, manifests, front } = plan;
-        let mut labels = stage.labels();
+    pub(crate) async fn prepare(stage: &Stage<'_>, plan: Plan<'_>) -> Result<Self> {
+        let Plan { protected, namespace, policy, old_pods, extra_objects, kind, manifests, front } =
+            plan;
+        let client = stage.client();
         let mut injects = false;
         if let Some((name, spec)) = &policy {
-            labels[POLICY_LABEL] = json!(name);
             injects = spec["mode"].as_str().is_none_or(|mode| mode == "Enforce");
-            let policy = json!({
-                "apiVersion": "lameduck.dev/v1alpha1",
-                "kind": "TerminationPolicy",
-                "metadata": {"name": name, "labels": stage.labels()},
-                "spec": spec,
-            });
-            stage
-                .cluster()
-                .apply(None, &policy.to_string())
-                .await
-                .context("the scenario's policy")?;
+            apply_policy(stage, name, spec).await?;
         }
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": namespace, "labels": labels},
-        });
-        stage.cluster().apply(None, &object.to_string()).await?;
-        let client = stage.client();
-        if injects {
+        let enrolment = policy.as_ref().map(|(name, _)| name.as_str());
+        apply_namespace(stage, &namespace, enrolment.filter(|_| !old_pods)).await?;
+        if injects && !old_pods {
             wait_for_injection(&client, &namespace).await?;
         }
         for object in extra_objects {
@@ -112,9 +101,35 @@ impl Side {
             }
         };
         let balancer = balancers.last().cloned().context("nothing stands in front of the pods")?;
-        let side = Self { protected, namespace, balancer, pods, kind, client, balancers, standing };
+        let replicas = None;
+        let mut side = Self {
+            protected,
+            namespace,
+            balancer,
+            pods,
+            kind,
+            replicas,
+            client,
+            balancers,
+            standing,
+        };
         side.wait_until_served().await?;
-        if injects && side.pods.records().iter().any(|record| !record.is_injected()) {
+        if kind == Kind::StatefulSet {
+            let set: StatefulSet = side.api().get(WORKLOAD).await?;
+            side.replicas = set.spec.and_then(|spec| spec.replicas);
+        }
+        let injected = side.pods.records().iter().filter(|record| record.is_injected()).count();
+        if old_pods {
+            ensure!(
+                injected == 0,
+                "pods of {} have a hold, and should be old ones",
+                side.namespace
+            );
+            apply_namespace(stage, &side.namespace, enrolment).await?;
+            if injects {
+                wait_for_injection(&side.client, &side.namespace).await?;
+            }
+        } else if injects && injected < side.pods.records().len() {
             bail!("pods of {} were started without Lameduck's injection", side.namespace);
         }
         Ok(side)
@@ -123,7 +138,7 @@ impl Side {
     async fn wait_until_served(&self) -> Result<()> {
         let end = Instant::now() + READY_LIMIT;
         loop {
-            let settled = self.settled().await?;
+            let missing = self.unsettled().await?;
             let mut serving = usize::MAX;
             for balancer in &self.balancers {
                 let servers = balancer.servers().await?;
@@ -132,59 +147,31 @@ impl Side {
                 serving = serving.min(serve.count());
             }
             let pods = self.pods.records().len();
-            if settled && serving > 0 && serving == pods {
+            if missing.is_none() && serving > 0 && serving == pods {
                 return Ok(());
             }
             if Instant::now() >= end {
                 bail!(
                     "the pods of {} are not served {} s after they were made: {pods} pods, {serving} \
-                     with the load balancer",
+                     with the load balancer{}",
                     self.namespace,
-                    READY_LIMIT.as_secs()
+                    READY_LIMIT.as_secs(),
+                    missing.map(|missing| format!("; {missing}")).unwrap_or_default()
                 );
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// Whether the workload is as it should be and no pod is ending.
-    pub(super) async fn settled(&self) -> Result<bool> {
-        let pods = self.list().await?;
-        if pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some()) {
-            return Ok(false);
-        }
-        let fits = |generation: Option<i64>, observed: Option<i64>| {
-            generation.is_some() && generation == observed
-        };
-        let ready = match self.kind {
-            Kind::Deployment => {
-                let object: Deployment = self.api().get(WORKLOAD).await?;
-                let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-                let status = object.status.unwrap_or_default();
-                fits(object.metadata.generation, status.observed_generation)
-                    && [status.ready_replicas, status.updated_replicas, status.replicas]
-                        .iter()
-                        .all(|count| *count == Some(wanted))
-            }
-            Kind::StatefulSet => {
-                let object: StatefulSet = self.api().get(WORKLOAD).await?;
-                let wanted = object.spec.and_then(|spec| spec.replicas).unwrap_or(1);
-                let status = object.status.unwrap_or_default();
-                fits(object.metadata.generation, status.observed_generation)
-                    && status.ready_replicas == Some(wanted)
-                    && status.replicas == wanted
-            }
-        };
-        Ok(ready)
-    }
-
-    async fn list(&self) -> Result<Vec<Pod>> {
+    /// Its pods.
+    pub(crate) async fn list(&self) -> Result<Vec<Pod>> {
         let api: Api<Pod> = self.api();
         let list = api.list(&ListParams::default()).await;
         Ok(list.with_context(|| format!("the pods of {} cannot be listed", self.namespace))?.items)
     }
 
-    fn api<K>(&self) -> Api<K>
+    /// Its objects of one kind.
+    pub(crate) fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
         K::DynamicType: Default,
@@ -204,7 +191,7 @@ impl Side {
     }
 
     /// Deletes exactly `pod`, not a later one of its name; with `grace_seconds` if given.
-    pub(super) async fn delete(&self, pod: &Pod, grace_seconds: Option<u32>) -> Result<()> {
+    pub(crate) async fn delete(&self, pod: &Pod, grace_seconds: Option<u32>) -> Result<()> {
         let parameters = DeleteParams {
             grace_period_seconds: grace_seconds,
             preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
@@ -221,9 +208,15 @@ impl Side {
     }
 
     /// What `kubectl rollout restart` does.
-    pub(super) async fn restart(&self, mark: &str) -> Result<()> {
-        let annotations = json!({"kubectl.kubernetes.io/restartedAt": mark});
-        let template = json!({"metadata": {"annotations": annotations}});
+    pub(crate) async fn restart(&self) -> Result<()> {
+        self.patch(json!({"spec": {"template": restarted()}})).await
+    }
+
+    /// What `kubectl set image` does, with an image and its pull policy; a template that never was before.
+    pub(super) async fn set_image(&self, (image, pull): (&str, &str)) -> Result<()> {
+        let mut template = restarted();
+        let container = json!({"name": "nginx", "image": image, "imagePullPolicy": pull});
+        template["spec"] = json!({"containers": [container]});
         self.patch(json!({"spec": {"template": template}})).await
     }
 
@@ -232,8 +225,9 @@ impl Side {
         self.patch(json!({"spec": {"replicas": replicas}})).await
     }
 
-    async fn patch(&self, patch: Value) -> Result<()> {
-        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+    /// Changes the workload by a strategic merge.
+    pub(crate) async fn patch(&self, patch: Value) -> Result<()> {
+        let (parameters, patch) = (PatchParams::default(), Patch::Strategic(patch));
         let patched = match self.kind {
             Kind::Deployment => {
                 self.api::<Deployment>().patch(WORKLOAD, &parameters, &patch).await.map(drop)
@@ -251,7 +245,7 @@ impl Side {
     ///
     /// # Errors
     /// It had failed.
-    pub(super) async fn finish(self) -> Result<()> {
+    pub(crate) async fn finish(self) -> Result<()> {
         self.standing.finish().await
     }
 
@@ -265,6 +259,37 @@ impl Side {
         let pods = self.list().await?;
         Ok(pods.into_iter().filter_map(|pod| pod.status?.pod_ip).collect())
     }
+}
+
+/// A template that differs from every other one.
+fn restarted() -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mark = now.as_millis().to_string();
+    json!({"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": mark}}})
+}
+
+async fn apply_policy(stage: &Stage<'_>, name: &str, spec: &Value) -> Result<()> {
+    let policy = json!({
+        "apiVersion": "lameduck.dev/v1alpha1",
+        "kind": "TerminationPolicy",
+        "metadata": {"name": name, "labels": stage.labels()},
+        "spec": spec,
+    });
+    stage.cluster().apply(None, &policy.to_string()).await.context("the scenario's policy")
+}
+
+/// Makes the namespace, or changes whether it is enrolled in a policy.
+async fn apply_namespace(stage: &Stage<'_>, name: &str, policy: Option<&str>) -> Result<()> {
+    let mut labels = stage.labels();
+    if let Some(policy) = policy {
+        labels[POLICY_LABEL] = json!(policy);
+    }
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": labels},
+    });
+    stage.cluster().apply(None, &object.to_string()).await
 }
 
 /// Waits until a pod in `namespace` would be injected. Nothing is made: the question is a dry run.

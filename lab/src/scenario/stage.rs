@@ -1,6 +1,6 @@
 //! What all scenarios of a process share: the cluster and its load balancer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,7 +34,7 @@ const CLEAN_UP_LIMIT: Duration = Duration::from_secs(120);
 const RUN_LABEL: &str = "lab.lameduck.dev/run";
 /// Ports of the load balancer: two or four for each scenario, and some for what a test adds; and some that
 /// forward requests, not connections.
-const SIDES: Sides = Sides { layer_4: 32, layer_7: 8 };
+const SIDES: Sides = Sides { layer_4: 64, layer_7: 8 };
 
 /// A cluster with a load balancer in front of it. Dropping it ends the load balancer.
 pub struct Stage<'a> {
@@ -118,7 +118,7 @@ impl<'a> Stage<'a> {
     /// A port of the load balancer that nobody else has.
     ///
     /// # Errors
-    /// All 32 are taken.
+    /// All 64 are taken.
     pub fn side(&self) -> Result<Side> {
         let number = self.next_side.fetch_add(1, Ordering::Relaxed);
         if number >= SIDES.layer_4 {
@@ -153,7 +153,7 @@ impl<'a> Stage<'a> {
     }
 
     /// A name for the objects of one scenario, which no other run has.
-    pub(super) fn name(&self, scenario: &str) -> String {
+    pub(crate) fn name(&self, scenario: &str) -> String {
         let number = self.next_name.fetch_add(1, Ordering::Relaxed);
         format!("{scenario}-{}{number}", self.label)
     }
@@ -201,7 +201,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Deletes the workloads of `namespaces`, and does not wait for their pods.
-    pub(super) async fn end_workloads(&self, namespaces: &[String]) -> Result<()> {
+    pub(crate) async fn end_workloads(&self, namespaces: &[String]) -> Result<()> {
         let parameters = DeleteParams::background();
         for name in namespaces {
             let deployments: Api<Deployment> = Api::namespaced(self.client(), name);
@@ -229,10 +229,10 @@ impl<'a> Stage<'a> {
         json!({"app.kubernetes.io/managed-by": "lameduck-lab", RUN_LABEL: self.label})
     }
 
-    /// Starts the load on `target`, inside the cluster's network.
-    pub(super) fn load(&self, target: SocketAddr) -> Result<LoadProcess> {
+    /// Starts a load, inside the cluster's network.
+    pub(crate) fn load(&self, settings: &Settings) -> Result<LoadProcess> {
         let mut command = self.cluster.enter("nice", PRIORITY);
-        command.arg(lab_program()?).arg("load").args(Settings::new(target).arguments());
+        command.arg(lab_program()?).arg("load").args(settings.arguments());
         LoadProcess::start(&mut command)
     }
 }

@@ -25,6 +25,7 @@ use super::facts::{Containers, PodFacts};
 use super::reason::{EventReason, EventText};
 use crate::policy::Provider;
 use crate::time::{clock, later};
+use crate::upgrade::facts::Zero;
 use history::Says;
 
 /// How long a CLB that a Service names may list no backend for the pod before it counts as not carrying
@@ -192,17 +193,10 @@ pub(super) fn state(facts: &ClbFacts, pod: &PodFacts, now: Timestamp) -> State {
     State::Off(proof)
 }
 
-/// Whether reads prove that a pod that is not being deleted has weight 0 on all of `load_balancers`: the
-/// evidence, or why not.
-///
-/// # Errors
-/// What takes connections still, or is not known.
-pub fn weight_zero(
-    load_balancers: &[LoadBalancer],
-    confirm_reads: u32,
-    now: Timestamp,
-) -> Result<String, String> {
-    let mut evidence = Vec::new();
+/// Whether reads prove that a pod that is not being deleted has weight 0 on all of `load_balancers`.
+#[must_use]
+pub fn weight_zero(load_balancers: &[LoadBalancer], confirm_reads: u32, now: Timestamp) -> Zero {
+    let (mut evidence, mut unproven) = (Vec::new(), None);
     for LoadBalancer { id, history } in load_balancers {
         match history.says(id, false, confirm_reads, now) {
             Says::Off(read) => evidence.push(read),
@@ -212,15 +206,21 @@ pub fn weight_zero(
             Says::NotFound(since, why) if now >= later(since, NOT_FOUND_SECONDS) => {
                 evidence.push(format!("CLB {id} does not exist ({why})"));
             }
-            Says::NotBound(_) => return Err(format!("CLB {id} lists no backend for it yet")),
-            Says::On(why) | Says::Confirming(why, _) | Says::Vanished(_, why) => return Err(why),
-            Says::NotFound(_, why) | Says::Unknown(why) => return Err(why),
+            Says::NotBound(_) => unproven = Some(format!("CLB {id} lists no backend for it yet")),
+            Says::On(why) => return Zero::Takes(why.into()),
+            Says::Confirming(why, _)
+            | Says::Vanished(_, why)
+            | Says::NotFound(_, why)
+            | Says::Unknown(why) => unproven = Some(why),
         }
+    }
+    if let Some(why) = unproven {
+        return Zero::Unproven(why.into());
     }
     if evidence.is_empty() {
         evidence.push("no CLB with weights stands in front of it".to_owned());
     }
-    Ok(evidence.join("; "))
+    Zero::Proven(evidence.join("; ").into())
 }
 
 /// Why it is not known which load balancers there are that nobody names.

@@ -106,13 +106,11 @@ impl Document {
         text(self)
     }
 
-    pub(super) fn has_groups(&self) -> bool {
-        self.members.has("groups")
-    }
-
-    pub(super) fn remove_groups(&mut self) {
-        self.groups.clear();
-        self.members.remove("groups");
+    /// Without the list that is empty, where there was none before.
+    pub(super) fn forget_empty(&mut self, before: Option<&Self>) {
+        if self.groups.is_empty() {
+            self.members.remove_new("groups", before.map(|before| &before.members));
+        }
     }
 
     pub(super) fn group(&self, key: &Key) -> Option<&Group> {
@@ -165,6 +163,13 @@ impl Group {
         self.sets.is_empty() && self.bare_key && self.members.only(&["key", "statefulSets"])
     }
 
+    /// Without the list that is empty, where there was none before.
+    pub(super) fn forget_empty(&mut self, before: Option<&Self>) {
+        if self.sets.is_empty() {
+            self.members.remove_new("statefulSets", before.map(|before| &before.members));
+        }
+    }
+
     /// The weight under which an ordinal is listed: of several, the last, as a reader has it that goes
     /// through the lists and sets one after another.
     pub(super) fn weight(&self, set: &str, ordinal: u32) -> Option<u8> {
@@ -206,6 +211,13 @@ impl Set {
     /// Says nothing but which StatefulSet it is about.
     pub(super) fn is_bare(&self) -> bool {
         self.entries.is_empty() && self.members.only(&["name", "weights"])
+    }
+
+    /// Without the list that is empty, where there was none before.
+    pub(super) fn forget_empty(&mut self, before: Option<&Self>) {
+        if self.entries.is_empty() {
+            self.members.remove_new("weights", before.map(|before| &before.members));
+        }
     }
 
     /// Takes these ordinals out of the lists of weights that `of` names. Entries that say nothing

@@ -37,7 +37,7 @@ impl Members {
         serde_json::from_str(text).map(Some).map_err(|_| format!(".{name}: must be an array"))
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(member, _)| member == name)
     }
 
@@ -62,8 +62,11 @@ impl Members {
         }
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
-        self.0.retain(|(member, _)| member != name);
+    /// Removes a member that was not there before.
+    pub(super) fn remove_new(&mut self, name: &str, before: Option<&Self>) {
+        if !before.is_some_and(|before| before.has(name)) {
+            self.0.retain(|(member, _)| member != name);
+        }
     }
 }
 

@@ -30,14 +30,15 @@ pub(super) fn strip(
             ours |= strip_set(group, before, set, ordinals);
         }
         stripped |= ours;
+        if ours {
+            group.forget_empty(before);
+        }
         !(ours && group.is_bare() && before.is_none())
     });
     if !stripped {
         return Ok(Some(text.to_owned()));
     }
-    if document.groups.is_empty() && !original.as_ref().is_some_and(Document::has_groups) {
-        document.remove_groups();
-    }
+    document.forget_empty(original.as_ref());
     let nothing_left = original.is_none() && document.is_ours();
     Ok((!nothing_left).then(|| document.text()))
 }
@@ -52,7 +53,7 @@ fn strip_set(
     let weight_before = |ordinal: u32| before.and_then(|before| before.weight(name, ordinal));
     let ours =
         ordinals.iter().copied().filter(|&ordinal| weight_before(ordinal) != Some(0)).collect();
-    let had_set = before.is_some_and(|before| before.sets.iter().any(|set| set.name == name));
+    let set_before = before.and_then(|before| before.sets.iter().rfind(|set| set.name == name));
 
     let mut taken = BTreeSet::new();
     group.sets.retain_mut(|set| {
@@ -60,9 +61,12 @@ fn strip_set(
             return true;
         }
         let here = set.take(&ours, |weight| weight == 0);
-        let emptied = !here.is_empty() && set.is_bare() && !had_set;
+        if here.is_empty() {
+            return true;
+        }
         taken.extend(here);
-        !emptied
+        set.forget_empty(set_before);
+        set_before.is_some() || !set.is_bare()
     });
     for &ordinal in &taken {
         // Left out, it would fall to the default, which may be 0 itself.

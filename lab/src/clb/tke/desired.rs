@@ -22,7 +22,8 @@ pub const READINESS_GATE: &str = "cloud.tencent.com/load-balancer-backendgroup-r
 
 const SERVICE_LB: &str = "service.kubernetes.io/loadbalance-id";
 const SERVICE_DIRECT: &str = "service.cloud.tencent.com/direct-access";
-const SERVICE_WEIGHTS: &str = "service.cloud.tencent.com/lb-rs-weight";
+/// The annotation with the weights of a StatefulSet's pods.
+pub const SERVICE_WEIGHTS: &str = "service.cloud.tencent.com/lb-rs-weight";
 const SERVICE_CUSTOM: &str = "service.cloud.tencent.com/custom-weight";
 const INGRESS_LB: &str = "kubernetes.io/ingress.qcloud-loadbalance-id";
 const INGRESS_DIRECT: &str = "ingress.cloud.tencent.com/direct-access";

@@ -1,5 +1,5 @@
 //! Pods behind Tencent's load balancers, and what their conditions and Events say. What is lost under load is
-//! in [`crate::scenarios`].
+//! in [`super::scenarios`].
 
 use std::time::Duration;
 

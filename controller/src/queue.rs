@@ -11,29 +11,29 @@ use crate::index::PodKey;
 
 /// Pods to look at now or later, and what is known of their writes.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     waiting: VecDeque<PodKey>,
     queued: HashSet<PodKey>,
-    pub(super) due: DelayQueue<PodKey>,
-    pub(super) due_keys: HashMap<PodKey, delay_queue::Key>,
+    pub(crate) due: DelayQueue<PodKey>,
+    pub(crate) due_keys: HashMap<PodKey, delay_queue::Key>,
     busy: HashMap<Id, PodKey>,
     busy_keys: HashSet<PodKey>,
     /// Changed while busy.
     again: HashSet<PodKey>,
-    pub(super) failures: HashMap<PodKey, Failure>,
+    pub(crate) failures: HashMap<PodKey, Failure>,
 }
 
 /// Writes of a pod that did not succeed.
-pub(super) struct Failure {
-    pub(super) backoff: Duration,
-    pub(super) not_before: Instant,
+pub(crate) struct Failure {
+    pub(crate) backoff: Duration,
+    pub(crate) not_before: Instant,
     /// A change of the pod is worth a try at once.
-    pub(super) outdated: bool,
+    pub(crate) outdated: bool,
 }
 
 impl Queue {
     /// A pod is to be looked at: now, or after its write.
-    pub(super) fn push(&mut self, key: PodKey) {
+    pub(crate) fn push(&mut self, key: PodKey) {
         if self.busy_keys.contains(&key) {
             self.again.insert(key);
         } else if self.queued.insert(key.clone()) {
@@ -42,7 +42,7 @@ impl Queue {
     }
 
     /// The next pod to look at.
-    pub(super) fn pop(&mut self) -> Option<PodKey> {
+    pub(crate) fn pop(&mut self) -> Option<PodKey> {
         let key = self.waiting.pop_front()?;
         self.queued.remove(&key);
         if let Some(due) = self.due_keys.remove(&key) {
@@ -52,7 +52,7 @@ impl Queue {
     }
 
     /// A pod is to be looked at after a while.
-    pub(super) fn wait_for(&mut self, key: PodKey, wait: Duration) {
+    pub(crate) fn wait_for(&mut self, key: PodKey, wait: Duration) {
         let due = self.due.insert(key.clone(), wait);
         if let Some(former) = self.due_keys.insert(key, due) {
             self.due.remove(&former);
@@ -60,13 +60,13 @@ impl Queue {
     }
 
     /// A write of a pod is on its way.
-    pub(super) fn begin(&mut self, id: Id, key: PodKey) {
+    pub(crate) fn begin(&mut self, id: Id, key: PodKey) {
         self.busy.insert(id, key.clone());
         self.busy_keys.insert(key);
     }
 
     /// A write has ended: of which pod, and whether that pod has changed meanwhile.
-    pub(super) fn end(&mut self, id: Id) -> Option<(PodKey, bool)> {
+    pub(crate) fn end(&mut self, id: Id) -> Option<(PodKey, bool)> {
         let key = self.busy.remove(&id)?;
         self.busy_keys.remove(&key);
         let changed = self.again.remove(&key);

@@ -1,0 +1,16 @@
+//! The scenarios behind CLBs; see [`crate::scenarios`].
+
+use crate::played::scenario_tests;
+
+scenario_tests! {
+    clb_lag: Lag,
+    clb_two: TwoClbs,
+    clb_faults: ClbFaults,
+    clb_layer_7: L7,
+    clb_upgrade: Upgrade,
+    clb_upgrade_surge: UpgradeSurge,
+    clb_upgrade_bad_image: UpgradeBadImage,
+    clb_upgrade_rollback: UpgradeRollback,
+    clb_upgrade_old_pods: UpgradeOldPods,
+    clb_upgrade_paused: UpgradePaused,
+}
