@@ -10,4 +10,5 @@ mod stop;
 mod stray;
 mod surge;
 mod template;
+mod walks;
 mod world;

@@ -365,11 +365,17 @@ impl World {
         }
     }
 
-    /// The controller for as long as it has something to do.
+    /// The controller for as long as it has something to do. No status comes back.
     pub(crate) fn think(&mut self) {
-        for _ in 0..50 {
+        let mut seen = Vec::new();
+        for _ in 0..60 {
+            let before = self.upgrade.clone();
             if !self.control() {
                 return;
+            }
+            if self.upgrade != before {
+                assert!(!seen.contains(&before), "it flickers: {before:?}");
+                seen.push(before);
             }
         }
         panic!("it never rests: {:?} {:?}", self.status(), self.log);
