@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lameduck_clb::{GapKind, Listener, Listeners, Rule, Target, Weight};
 use lameduck_core::drain::clb::{History, LoadBalancer, ReadOf, weight_zero};
-use lameduck_core::upgrade::facts::{Backend, Balancers, Frontend, Pod};
+use lameduck_core::upgrade::facts::{Backend, Balancers, Frontend, Pod, Service};
 use lameduck_core::upgrade::object::UpgradeStatus;
 use lameduck_core::upgrade::weights::{Port, Protocol};
 use tokio::time::Instant;
@@ -79,22 +79,40 @@ impl Reads {
 /// lead reads anew.
 #[derive(Debug, Default)]
 pub(super) struct Histories {
-    /// By UID of the pod and id of the load balancer.
+    /// By UID of the pod and id of the load balancer, with the last read that was taken in.
     known: HashMap<(Box<str>, Arc<str>), (Instant, History)>,
+    /// The weights on the Services, and since when they are known.
+    written: Option<(Vec<Written>, Instant)>,
+}
+
+/// Name of a Service, its weights, and our record of them.
+type Written = (Box<str>, Option<Box<str>>, Option<Box<str>>);
+
+/// What is judged.
+pub(super) struct Seen<'a> {
+    /// Addresses of the pods, by UID.
+    pub(super) addresses: &'a HashMap<Box<str>, Vec<IpAddr>>,
+    /// The load balancers whose weights are set on Services.
+    pub(super) reads: &'a [(Arc<str>, Read)],
+    /// These Services.
+    pub(super) services: &'a [Service],
+    /// Before they were listed.
+    pub(super) listed: Instant,
+    /// The upgrade's claims.
+    pub(super) status: Option<&'a UpgradeStatus>,
 }
 
 impl Histories {
-    /// Takes `reads` in for the pods that are claimed, with their addresses, and says of each whether its
-    /// weight is proven to be 0.
+    /// Takes the reads in for the pods that are claimed, and says of each whether its weight is proven to be 0.
     pub(super) fn judge(
         &mut self,
         pods: &mut [Pod],
-        addresses: &HashMap<Box<str>, Vec<IpAddr>>,
-        reads: &[(Arc<str>, Read)],
-        status: Option<&UpgradeStatus>,
+        seen: &Seen<'_>,
         confirm_reads: u32,
         now: Timestamp,
     ) {
+        let Seen { addresses, reads, services, listed, status } = *seen;
+        let since = self.written_since(services, listed);
         let is_claimed = |pod: &Pod| {
             status
                 .and_then(|status| status.claim(pod.ordinal))
@@ -112,17 +130,30 @@ impl Histories {
             let mut load_balancers = Vec::new();
             for (id, read) in reads {
                 let key = (pod.uid.clone(), Arc::clone(id));
-                let (seen, history) = self.known.entry(key).or_insert_with(|| {
-                    // One that was read before the claim is a read all the same.
-                    (read.began - Duration::from_millis(1), History::default())
-                });
-                if *seen < read.began {
-                    *seen = read.began;
+                let (taken, history) =
+                    self.known.entry(key).or_insert_with(|| (since, History::default()));
+                if *taken < read.began {
+                    *taken = read.began;
                     let _changed = history.take(read.at, about(read, own));
                 }
                 load_balancers.push(LoadBalancer { id: Arc::clone(id), history: history.clone() });
             }
             pod.zero = weight_zero(&load_balancers, confirm_reads, now);
+        }
+    }
+
+    /// Since when the Services have these weights, as far as is known. What was read before says nothing of
+    /// them: a weight that reads 0 may be on its way up.
+    fn written_since(&mut self, services: &[Service], listed: Instant) -> Instant {
+        let written = |one: &Service| (one.name.clone(), one.weights.clone(), one.record.clone());
+        let now: Vec<Written> = services.iter().map(written).collect();
+        match &self.written {
+            Some((before, since)) if *before == now => *since,
+            _ => {
+                self.known.clear();
+                self.written = Some((now, listed));
+                listed
+            }
         }
     }
 }

@@ -18,7 +18,9 @@ use lameduck_core::upgrade::facts::{self, Balancers, Facts, NotOurs, Zero};
 use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::ours::{Marks, ours};
 
-use super::balancers::{Read, balancers};
+use tokio::time::Instant;
+
+use super::balancers::{Read, Seen, balancers};
 use super::calls::{CallError, Calls};
 use super::{Memory, Upgrader, convert};
 use crate::clb::Api;
@@ -89,6 +91,7 @@ impl<A: Api> Upgrader<A> {
                 None => Ok(Vec::new()),
             }
         };
+        let listed = Instant::now();
         let (pods, (services, budgets)) =
             try_join(pods, try_join(calls.services(), calls.budgets())).await?;
         let now = (self.clock)();
@@ -138,7 +141,14 @@ impl<A: Api> Upgrader<A> {
             let confirm = policy_known.map_or(2, |policy| policy.traffic_off.confirm_reads);
             // After the reads: what they say is judged by the time that it is now.
             let now = (self.clock)();
-            memory.histories.judge(&mut of_set, &addresses, &weighted, status, confirm, now);
+            let seen = Seen {
+                addresses: &addresses,
+                reads: &weighted,
+                services: &services_facts,
+                listed,
+                status,
+            };
+            memory.histories.judge(&mut of_set, &seen, confirm, now);
         } else {
             for pod in &mut of_set {
                 pod.zero = match unknown {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::Client;
 use kube::ResourceExt;
+use lameduck_api::Upgrade;
 use lameduck_core::drain::{EventReason, EventText};
 use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::{Action, events, plan};
@@ -246,12 +247,23 @@ impl<A: Api> Upgrader<A> {
         let gathered = self.gather(calls, key, glance, memory).await?;
         memory.phase = gathered.facts.upgrade.as_ref().map(|upgrade| upgrade.status.phase);
         let planned = plan(&gathered.facts, (self.clock)());
+        let stored = gathered.facts.upgrade.as_ref().map(|upgrade| &upgrade.status);
+        if planned.action.is_some() || planned.status.as_ref() != stored {
+            // Everything was read between two looks at the Upgrade, so it belongs together. The model checker
+            // shows what comes of it otherwise.
+            let still = calls.upgrade(&key.name).await?;
+            let version = |upgrade: &Option<Upgrade>| {
+                upgrade.as_ref().and_then(ResourceExt::resource_version)
+            };
+            if version(&still) != version(&gathered.upgrade) {
+                return Ok(Next::Again);
+            }
+        }
         // Asked as late as can be: what follows writes.
         if !self.leadership.is_held() {
             return Ok(Next::WhenTold);
         }
         if let Some(status) = planned.status {
-            let stored = gathered.facts.upgrade.as_ref().map(|upgrade| &upgrade.status);
             match (&gathered.upgrade, stored) {
                 (None, _) => {
                     let uid = gathered.set.as_ref().and_then(ResourceExt::uid).unwrap_or_default();
