@@ -440,13 +440,18 @@ impl Planner<'_> {
             }
         }
         let soak = self.policy.stateful_sets.upgrade.soak_seconds;
+        let progress = moved;
         for claim in &status.ordinals {
-            let allowed = match claim.step {
-                ClaimStep::Counting => self.policy.hold.max_seconds,
-                ClaimStep::Soaking => soak.max(self.ground.set.min_ready_seconds),
-                _ => 0,
+            let until = match (claim.step, claim.furthest) {
+                (ClaimStep::Counting, _) => later(claim.since, self.policy.hold.max_seconds),
+                // From the last progress, not from the step: a pod that gets ready and unready again and again
+                // makes none.
+                (_, ClaimStep::Soaking) => {
+                    later(progress, soak.max(self.ground.set.min_ready_seconds))
+                }
+                _ => continue,
             };
-            moved = moved.max(later(claim.since, allowed).min(self.now));
+            moved = moved.max(until.min(self.now));
         }
         self.now.duration_since(moved) > SignedDuration::from_secs(i64::from(deadline))
     }
