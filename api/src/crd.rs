@@ -69,6 +69,10 @@ fn plain_integers(schema: &mut JSONSchemaProps) {
     if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
         schema.format = None;
     }
+    // The derive takes what has no single type for something that may be null.
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        schema.nullable = None;
+    }
     schema
         .properties
         .iter_mut()

@@ -107,6 +107,12 @@ async fn a_bad_policy_is_refused_with_its_field() -> Result<()> {
             "spec.trafficOff.settleSeconds",
         ),
         (json!({"deployments": {"maxSurge": 0}}), "spec.deployments.maxSurge"),
+        (json!({"statefulSets": {"upgrade": {"surge": 2}}}), "spec.statefulSets.upgrade.surge"),
+        (json!({"statefulSets": {"upgrade": {"surge": "1"}}}), "spec.statefulSets.upgrade.surge"),
+        (
+            json!({"statefulSets": {"upgrade": {"maxUnavailable": 0}}}),
+            "spec.statefulSets.upgrade.maxUnavailable",
+        ),
     ] {
         let policy = serde_json::from_value(json!({
             "apiVersion": "lameduck.dev/v1alpha1",

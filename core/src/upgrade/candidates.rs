@@ -23,6 +23,16 @@ pub(super) enum Next {
     Blocked(Reason, String),
 }
 
+impl Next {
+    /// Whether one pod more would let a pod go.
+    pub(super) fn wants_one_more(&self) -> bool {
+        matches!(
+            self,
+            Self::Serving(_) | Self::Blocked(Reason::LastBackend | Reason::BudgetExhausted, _)
+        )
+    }
+}
+
 /// The ordinals that an upgrade is about: those of the author's replicas, from the partition on. A pod that
 /// was added for the upgrade is not among them.
 pub(super) fn scope(ground: Ground<'_>) -> impl Iterator<Item = u32> {

@@ -5,9 +5,9 @@
 
 use jiff::Timestamp;
 
+use super::actions::Action;
 use super::facts::Set;
 use super::object::{Entry, UpgradeStatus};
-use super::plan::Action;
 use super::serving::Ground;
 use crate::policy::{Policy, Surge as Wish};
 
