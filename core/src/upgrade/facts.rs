@@ -11,6 +11,10 @@ use crate::drain::clb::Place;
 use crate::policy::Policy;
 
 /// Everything about one StatefulSet, read from the API server and not from a cache.
+///
+/// All of it is of one time in the life of the `Upgrade`: it is read before everything else and once more after
+/// it, and its `resourceVersion` is the same. Else a claim of yesterday meets the Service of today, and the
+/// precondition of a write says nothing (`core/tests/upgrade_model` shows how a pod with weight is deleted then).
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// Its name.
@@ -124,7 +128,8 @@ pub struct Pod {
 /// What reads say about a pod that is to have weight 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Zero {
-    /// Proven. The evidence.
+    /// Proven, by reads that began after every Service was read with this ordinal's zero, at the version that
+    /// it has now. Reads from before may be of an earlier claim. The evidence.
     Proven(Box<str>),
     /// A load balancer sends to it. Which.
     Takes(Box<str>),

@@ -203,13 +203,16 @@ impl Planner<'_> {
             }
         }
         let soak = self.policy.stateful_sets.upgrade.soak_seconds;
+        let progress = moved;
         for claim in &status.ordinals {
-            let allowed = match claim.step {
-                Step::Counting => self.policy.hold.max_seconds,
-                Step::Soaking => soak.max(self.ground.set.min_ready_seconds),
-                _ => 0,
+            let until = match (claim.step, claim.furthest) {
+                (Step::Counting, _) => later(claim.since, self.policy.hold.max_seconds),
+                // From the last progress, not from the step: a pod that gets ready and unready again and again
+                // makes none.
+                (_, Step::Soaking) => later(progress, soak.max(self.ground.set.min_ready_seconds)),
+                _ => continue,
             };
-            moved = moved.max(later(claim.since, allowed).min(self.now));
+            moved = moved.max(until.min(self.now));
         }
         self.now.duration_since(moved) > SignedDuration::from_secs(i64::from(deadline))
     }

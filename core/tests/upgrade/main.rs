@@ -10,5 +10,6 @@ mod stop;
 mod stray;
 mod surge;
 mod template;
+mod turns;
 mod walks;
 mod world;

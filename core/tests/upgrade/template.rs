@@ -156,3 +156,30 @@ fn scaled_down_half_way_the_rest_goes_on() {
     assert_eq!((world.status().total, world.pods.len()), (2, 2));
     world.assert_clean();
 }
+
+#[test]
+fn a_pod_that_gets_ready_and_unready_again_and_again_stalls_it() {
+    let mut world = World::new(3);
+    world.apply("b");
+    world.run_to(2, Step::Soaking);
+    for _ in 0..100 {
+        world.pod(2).pod.ready_since = None;
+        world.think();
+        // The world makes it ready again.
+        world.run(8);
+    }
+    assert_eq!((world.revisions().as_str(), world.status().phase), ("aab", Phase::Stalled));
+    let stalls = world.events.iter().filter(|event| event.reason.as_str() == "UpgradeStalled");
+    assert_eq!(stalls.count(), 1);
+}
+
+#[test]
+fn a_soak_that_is_longer_than_the_deadline_is_waited_for() {
+    let mut world = World::new(2);
+    world.policy.stateful_sets.upgrade.soak_seconds = 1000;
+    world.apply("b");
+    world.run(2500);
+    assert_eq!((world.revisions().as_str(), world.status().phase), ("bb", Phase::Complete));
+    let stalls = world.events.iter().filter(|event| event.reason.as_str() == "UpgradeStalled");
+    assert_eq!(stalls.count(), 0);
+}

@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it cannot go on")]
 
+mod ends;
 mod model;
 mod planner;
 mod state;
+mod steps;
 
 use std::time::Instant;
 

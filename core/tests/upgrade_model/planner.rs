@@ -122,11 +122,13 @@ fn facts(config: &Config, cluster: &Cluster, status: Option<&Status>) -> Facts {
         trouble: None,
         has_hold: true,
         marked: pod.marked,
-        zero: match config.proven(cluster, ordinal) {
-            true => Zero::Proven("0".into()),
-            false => Zero::NotYet("not 0".into()),
+        zero: match (config.proven(cluster, ordinal), pod.weight) {
+            (true, _) => Zero::Proven("0".into()),
+            (false, Weight::Full) => Zero::Takes("not 0".into()),
+            (false, _) => Zero::Unproven("not read yet".into()),
         },
         count: None,
+        next_counter: "lameduck-count-1".into(),
     });
     let backends = there().filter(|(_, pod)| pod.weight != Weight::Unbound);
     let backends = backends.map(|(ordinal, pod)| Backend {
@@ -182,6 +184,8 @@ fn full(status: &Status) -> UpgradeStatus {
         step: STEPS[usize::from(claim.step)],
         furthest: STEPS[usize::from(claim.furthest)],
         since: now(),
+        blind: false,
+        counter: None,
         message: claim.left.map_or("", |left| PUT_BACK[usize::from(left)]).to_owned(),
     };
     let withdrawn = |ordinal: u8| Withdrawn { ordinal: ordinal.into(), message: String::new() };
