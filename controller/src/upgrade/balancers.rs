@@ -96,7 +96,7 @@ pub(super) struct Seen<'a> {
     pub(super) reads: &'a [(Arc<str>, Read)],
     /// These Services.
     pub(super) services: &'a [Service],
-    /// Before they were listed.
+    /// When they had been listed.
     pub(super) listed: Instant,
     /// The upgrade's claims.
     pub(super) status: Option<&'a UpgradeStatus>,

@@ -91,9 +91,9 @@ impl<A: Api> Upgrader<A> {
                 None => Ok(Vec::new()),
             }
         };
-        let listed = Instant::now();
         let (pods, (services, budgets)) =
             try_join(pods, try_join(calls.services(), calls.budgets())).await?;
+        let listed = Instant::now();
         let now = (self.clock)();
         let (policy, partition) = match self.policy(key, set.as_ref(), &labels) {
             Ok((policy, partition)) => (Ok(policy), partition),

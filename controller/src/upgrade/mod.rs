@@ -15,6 +15,8 @@ mod carry_out;
 mod convert;
 mod gather;
 mod health;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::HashMap;
