@@ -61,6 +61,8 @@ struct Queued {
     subject: Subject,
     key: PodKey,
     uid: Box<str>,
+    /// Another pod that it is about.
+    pod: Option<String>,
     text: EventText,
 }
 
@@ -74,7 +76,19 @@ pub struct Events {
 impl Events {
     /// Queues an event.
     pub fn send(&self, subject: Subject, key: &PodKey, uid: &str, text: EventText) {
-        let queued = Queued { subject, key: key.clone(), uid: uid.into(), text };
+        self.send_about(subject, key, uid, None, text);
+    }
+
+    /// Queues an event that is about a pod besides its subject.
+    pub fn send_about(
+        &self,
+        subject: Subject,
+        key: &PodKey,
+        uid: &str,
+        pod: Option<String>,
+        text: EventText,
+    ) {
+        let queued = Queued { subject, key: key.clone(), uid: uid.into(), pod, text };
         if self.queue.try_send(queued).is_err() {
             self.metrics.event_dropped();
         }
@@ -130,7 +144,7 @@ async fn send(
     event: Queued,
 ) {
     limit.until_ready().await;
-    let Queued { subject, key, uid, text } = event;
+    let Queued { subject, key, uid, pod, text } = event;
     let (api_version, kind) = subject.kind();
     let reference = ObjectReference {
         api_version: Some(api_version.into()),
@@ -149,7 +163,13 @@ async fn send(
         reason: text.reason.as_str().into(),
         note: Some(text.note),
         action: subject.action().into(),
-        secondary: None,
+        secondary: pod.map(|pod| ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Pod".into()),
+            namespace: Some(key.namespace.to_string()),
+            name: Some(pod),
+            ..ObjectReference::default()
+        }),
     };
     let mut tries = 1;
     let error = loop {

@@ -29,7 +29,7 @@ use kube::ResourceExt;
 use lameduck_api::Upgrade;
 use lameduck_core::drain::{EventReason, EventText};
 use lameduck_core::upgrade::object::Phase;
-use lameduck_core::upgrade::{Action, events, plan};
+use lameduck_core::upgrade::{Action, Told, events, plan};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -285,8 +285,8 @@ impl<A: Api> Upgrader<A> {
                         );
                     }
                     self.timed("upgrade_status", calls.store_status(upgrade, status)).await?;
-                    for text in news {
-                        self.say(key, &gathered, text);
+                    for Told { text, pod } in news {
+                        self.say(key, &gathered, pod, text);
                     }
                     return Ok(Next::Again);
                 }
@@ -305,7 +305,7 @@ impl<A: Api> Upgrader<A> {
                 (Ok(text), _) => {
                     memory.refused = None;
                     if let Some(text) = text {
-                        self.say(key, &gathered, text);
+                        self.say(key, &gathered, None, text);
                     }
                 }
                 // Clusters may forbid it. That is nothing to try again; core knows what then.
@@ -350,15 +350,16 @@ impl<A: Api> Upgrader<A> {
     fn tell_refusal(&self, key: &PodKey, gathered: &Gathered, memory: &mut Memory, why: String) {
         if memory.refused.as_ref() != Some(&why) {
             let note = format!("a step of the upgrade is refused, and tried again: {why}");
-            self.say(key, gathered, EventText::new(EventReason::UpgradeRefused, note));
+            let text = EventText::new(EventReason::UpgradeRefused, note);
+            self.say(key, gathered, None, text);
             memory.refused = Some(why);
         }
     }
 
-    fn say(&self, key: &PodKey, gathered: &Gathered, text: EventText) {
+    fn say(&self, key: &PodKey, gathered: &Gathered, pod: Option<String>, text: EventText) {
         // A set that is gone takes no event.
         if let Some(uid) = gathered.set.as_ref().and_then(ResourceExt::uid) {
-            self.events.send(Subject::StatefulSet, key, &uid, text);
+            self.events.send_about(Subject::StatefulSet, key, &uid, pod, text);
         }
     }
 }

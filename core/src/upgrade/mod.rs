@@ -30,5 +30,5 @@ mod words;
 mod zeros;
 
 pub use actions::Action;
-pub use events::events;
+pub use events::{Told, events};
 pub use plan::{Plan, plan};

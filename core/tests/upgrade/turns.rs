@@ -17,7 +17,8 @@ impl World {
             assert_eq!(plan.action, None, "an action before its status");
             match (&mut self.upgrade, plan.status) {
                 (Some(upgrade), Some(status)) => {
-                    self.events.extend(events(&upgrade.status, &status));
+                    self.events
+                        .extend(events(&upgrade.status, &status).into_iter().map(|told| told.text));
                     for claim in &status.ordinals {
                         let step = (claim.ordinal, claim.step);
                         let before = upgrade.status.claim(claim.ordinal).map(|claim| claim.step);
