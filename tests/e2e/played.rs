@@ -89,6 +89,7 @@ fn wanted() -> Vec<Wanted> {
         scenarios::wanted(),
         safeguards::wanted(),
         tke::scenarios::wanted(),
+        tke::courses::wanted(),
         tke::safeguards::wanted(),
     ];
     all.concat()

@@ -26,6 +26,9 @@ fn none_is_forgotten_and_each_stands_with_its_provider() {
     };
     let mut all = of(wanted(), Provider::EndpointSlice);
     all.extend(of(tke::scenarios::wanted(), Provider::TencentClb));
+    all.extend(of(tke::courses::wanted(), Provider::TencentClb));
+    // Played while leaders die, in `tke::upgrade`.
+    all.push(Scenario::Upgrade);
     all.sort();
     assert_eq!(all, Scenario::ALL);
 }

@@ -16,7 +16,7 @@ use crate::progress::Progress;
 const SIDES_AT_ONCE: usize = 4;
 
 /// The order, and which scenarios are played beside each other.
-const STORY: [&[Scenario]; 11] = [
+const STORY: [&[Scenario]; 9] = [
     // First, while there are no pods of others on the node.
     &[Scenario::Drain],
     &[Scenario::ControllerDown],
@@ -26,10 +26,14 @@ const STORY: [&[Scenario]; 11] = [
     &[Scenario::Lag, Scenario::TwoClbs],
     &[Scenario::L7],
     &[Scenario::ClbFaults],
-    // Each is little more than its load for most of its time: connections that are waited for.
-    &[Scenario::Upgrade, Scenario::UpgradeSurge],
-    &[Scenario::UpgradeRollback, Scenario::UpgradePaused],
-    &[Scenario::UpgradeBadImage, Scenario::UpgradeOldPods],
+    &[
+        Scenario::Upgrade,
+        Scenario::UpgradeSurge,
+        Scenario::UpgradeRollback,
+        Scenario::UpgradePaused,
+        Scenario::UpgradeBadImage,
+        Scenario::UpgradeOldPods,
+    ],
 ];
 
 /// A scenario that is to be played, and what is changed in it.
@@ -48,6 +52,12 @@ impl Part {
             Sides::Plain | Sides::Protected => 1,
         }
     }
+
+    /// How many sides' worth of the machine it takes. Those of an upgrade are under load for minutes on fewer
+    /// pods, while others come and go: two whole ones at once answered late on two cores.
+    fn room(&self) -> usize {
+        if self.scenario.is_upgrade() { self.sides() * 2 } else { self.sides() }
+    }
 }
 
 /// Plays all `parts` on `stage`, in waves; the next wave's pods start while one is played. Lameduck must be
@@ -65,12 +75,14 @@ pub async fn play_all(
     let mut waves = waves(parts).into_iter();
     let mut next = prepare(stage, waves.next().unwrap_or_default(), progress).await;
     while !next.is_empty() {
-        let drains = next.iter().any(|(_, part, _)| part.scenario == Scenario::Drain);
-        let plays = perform(stage, next);
         let wave = waves.next().unwrap_or_default();
+        let alone = |part: &Part| part.scenario == Scenario::Drain || part.scenario.is_upgrade();
+        let undisturbed = next.iter().any(|(_, part, _)| alone(part));
+        let plays = perform(stage, next);
         let played;
-        // The next wave's pods start while this one's end, unless a drain would take them along.
-        (played, next) = if drains {
+        // The next wave's pods start while this one's end, unless a drain would take them along, or an upgrade
+        // needs the machine.
+        (played, next) = if undisturbed {
             let played = plays.await;
             (played, prepare(stage, wave, progress).await)
         } else {
@@ -108,9 +120,9 @@ fn waves(parts: &[Part]) -> Vec<Wave<'_>> {
 fn put<'p>(waves: &mut Vec<Wave<'p>>, first: usize, part: (usize, &'p Part)) {
     let alone = |part: &Part| part.scenario.runs_alone();
     let fits = |wave: &Wave<'p>| {
-        let sides: usize = wave.iter().map(|(_, other)| other.sides()).sum();
+        let taken: usize = wave.iter().map(|(_, other)| other.room()).sum();
         let none_alone = !alone(part.1) && !wave.iter().any(|(_, other)| alone(other));
-        none_alone && sides + part.1.sides() <= SIDES_AT_ONCE
+        none_alone && taken + part.1.room() <= SIDES_AT_ONCE
     };
     match waves.iter_mut().skip(first).find(|wave| fits(wave)) {
         Some(wave) => wave.push(part),
@@ -163,7 +175,7 @@ mod tests {
         places.sort_unstable();
         assert!(places.into_iter().eq(0..parts.len()), "each part has its place once");
         for wave in &waves {
-            assert!(wave.iter().map(|(_, part)| part.sides()).sum::<usize>() <= SIDES_AT_ONCE);
+            assert!(wave.iter().map(|(_, part)| part.room()).sum::<usize>() <= SIDES_AT_ONCE);
             assert!(wave.len() == 1 || !wave.iter().any(|(_, part)| part.scenario.runs_alone()));
         }
         let of = |wave: Vec<(usize, &Part)>| wave.iter().map(|(_, part)| part.scenario).collect();

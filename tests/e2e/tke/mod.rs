@@ -3,9 +3,10 @@
 //!
 //! * [`clb`]: what conditions and Events say.
 //! * [`upgrade`]: leaders that die in an upgrade, and what it leaves behind.
-//! * [`safeguards`] and [`scenarios`]: what is lost under load.
+//! * [`safeguards`], [`scenarios`] and [`courses`]: what is lost under load.
 
 mod clb;
+pub(crate) mod courses;
 pub(crate) mod safeguards;
 pub(crate) mod scenarios;
 mod upgrade;

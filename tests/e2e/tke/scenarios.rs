@@ -1,4 +1,4 @@
-//! The scenarios behind CLBs; see [`crate::scenarios`].
+//! The scenarios behind CLBs; see [`crate::scenarios`]. [`super::upgrade`] plays the plain upgrade.
 
 use crate::played::scenario_tests;
 
@@ -7,10 +7,7 @@ scenario_tests! {
     clb_two: TwoClbs,
     clb_faults: ClbFaults,
     clb_layer_7: L7,
-    clb_upgrade: Upgrade,
     clb_upgrade_surge: UpgradeSurge,
     clb_upgrade_bad_image: UpgradeBadImage,
-    clb_upgrade_rollback: UpgradeRollback,
     clb_upgrade_old_pods: UpgradeOldPods,
-    clb_upgrade_paused: UpgradePaused,
 }
