@@ -15,9 +15,7 @@ use lameduck_core::names::{
 use lameduck_core::policy::{Policy, Provider};
 use lameduck_core::upgrade::census::Outcome;
 use lameduck_core::upgrade::facts::{self, Balancers, Facts, NotOurs, Zero};
-use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::ours::{Marks, ours};
-
 use tokio::time::Instant;
 
 use super::balancers::{Read, Seen, balancers};
@@ -55,7 +53,7 @@ impl Glance {
             .upgrade
             .as_ref()
             .and_then(|upgrade| upgrade.status.as_ref())
-            .filter(|status| !matches!(status.phase, Phase::Complete | Phase::Aborted));
+            .filter(|status| !status.phase.is_over());
         let Some(set) = &self.set else { return self.upgrade.is_none() };
         if set.metadata.deletion_timestamp.is_some() || open.is_some() {
             return false;

@@ -13,6 +13,7 @@ mod balancers;
 mod calls;
 mod carry_out;
 mod convert;
+mod desk;
 mod gather;
 mod health;
 #[cfg(test)]
@@ -30,7 +31,6 @@ use lameduck_api::Upgrade;
 use lameduck_core::drain::{EventReason, EventText};
 use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::{Action, Told, events, plan};
-use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -41,15 +41,15 @@ use crate::events::{Events, Subject};
 use crate::index::{PodKey, SharedIndex};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
-use crate::queue::Queue;
 use crate::text::chain;
 
 pub use balancers::Reads;
 
 use balancers::Histories;
 use calls::{CallError, Calls};
+use desk::Desk;
 use gather::{Gathered, Glance};
-use watch::{News, Weighted};
+use watch::News;
 
 /// Sets that are looked at at once. A look is some six reads of the API server.
 const LOOKS_AT_ONCE: usize = 8;
@@ -60,8 +60,6 @@ const ACTIVE: Duration = Duration::from_millis(500);
 const WAITING: Duration = Duration::from_secs(5);
 /// The same for a set that is not upgraded, although pods of it have another revision.
 const RESTING: Duration = Duration::from_secs(60);
-/// Time after calls that failed: first and longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Time between two looks at who leads.
 const LEAD_EVERY: Duration = Duration::from_millis(250);
 /// Steps of one look: status and action in turn. What is left is done in the next.
@@ -104,16 +102,6 @@ enum Next {
     In(Duration),
     /// When a watch says so.
     WhenTold,
-}
-
-/// What one leadership keeps.
-#[derive(Default)]
-struct Desk {
-    queue: Queue,
-    weighted: Weighted,
-    looks: JoinSet<Result<Option<Duration>, CallError>>,
-    backoffs: HashMap<PodKey, Duration>,
-    memories: Memories,
 }
 
 /// What is kept of one upgrade between two looks. Nothing of it matters that cannot be found out again.
@@ -225,7 +213,7 @@ impl<A: Api> Upgrader<A> {
         if !matches!(wait, Ok(None)) {
             memories.insert(key, memory);
         }
-        let open = |phase: &Phase| !matches!(phase, Phase::Complete | Phase::Aborted);
+        let open = |phase: &Phase| !phase.is_over();
         let phases = memories.values().filter_map(|memory| memory.phase).filter(open);
         self.metrics.upgrades(phases.map(Phase::as_str));
         wait
@@ -367,48 +355,5 @@ impl<A: Api> Upgrader<A> {
 /// Whether an upgrade waits for something.
 fn is_open(gathered: &Gathered) -> bool {
     let status = gathered.facts.upgrade.as_ref().map(|upgrade| upgrade.status.phase);
-    gathered.set.is_some()
-        && status.is_some_and(|phase| !matches!(phase, Phase::Complete | Phase::Aborted))
-}
-
-impl Desk {
-    /// A look has ended: when is the next?
-    fn ended(
-        &mut self,
-        id: Id,
-        result: Option<Result<Option<Duration>, CallError>>,
-        metrics: &Metrics,
-    ) {
-        let Some((key, changed)) = self.queue.end(id) else { return };
-        let wait = match result {
-            Some(Ok(next)) => {
-                self.backoffs.remove(&key);
-                if changed {
-                    self.queue.push(key);
-                    return;
-                }
-                next
-            }
-            other => {
-                if let Some(Err(error)) = &other
-                    && !error.is_outdated()
-                {
-                    metrics.upgrade_error();
-                    warn!(
-                        namespace = &*key.namespace,
-                        stateful_set = &*key.name,
-                        error = %chain(error),
-                        "An upgrade could not be looked at or carried on; trying again."
-                    );
-                }
-                let backoff = self.backoffs.entry(key.clone()).or_insert(BACKOFF.0);
-                let wait = *backoff;
-                *backoff = (*backoff * 2).min(BACKOFF.1);
-                Some(wait)
-            }
-        };
-        if let Some(wait) = wait {
-            self.queue.wait_for(key, wait);
-        }
-    }
+    gathered.set.is_some() && status.is_some_and(|phase| !phase.is_over())
 }

@@ -6,7 +6,7 @@ use super::census::Outcome;
 use super::facts::{Pod, Zero};
 use super::object::{Claim, Step};
 use super::serving::{Ground, not_ready};
-use super::weights::zeros;
+use super::zeros::is_zero;
 use crate::policy::{Policy, Until};
 use crate::time::{clock, later};
 
@@ -183,9 +183,9 @@ impl Look<'_> {
     fn not_zeroed(&self, ordinal: u32) -> Result<bool, String> {
         let facts = self.ground.facts;
         for service in facts.services.iter().filter(|service| service.load_balancer.is_some()) {
-            let ours = zeros(&service.annotations())
+            let is_zero = is_zero(service, &facts.name, ordinal)
                 .map_err(|why| format!("Service {}: {why}", service.name))?;
-            if !ours.get(&facts.name).is_some_and(|set| set.contains(&ordinal)) {
+            if !is_zero {
                 return Ok(true);
             }
         }

@@ -47,6 +47,12 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether nothing of it is left to do, or to be waited for.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Complete | Self::Aborted)
+    }
+
     /// The word, as it stands in the status and in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -54,7 +54,7 @@ pub fn plan(facts: &Facts, now: Timestamp) -> Plan {
 fn end(facts: &Facts, set: Option<&Set>, why: Option<NotOurs>, now: Timestamp) -> Plan {
     let mut status = facts.upgrade.as_ref().map(|upgrade| upgrade.status.clone());
     if let Some(status) = &mut status
-        && !matches!(status.phase, Phase::Complete | Phase::Aborted)
+        && !status.phase.is_over()
     {
         let why = match why {
             Some(NotOurs::AuthorsStrategy) => "its update strategy is its author's own",

@@ -220,5 +220,5 @@ impl Planner<'_> {
 
 /// Whether nothing is to move in a phase.
 pub(super) fn rests(phase: Phase) -> bool {
-    matches!(phase, Phase::Paused | Phase::WaitingForApproval | Phase::Aborted | Phase::Complete)
+    phase.is_over() || matches!(phase, Phase::Paused | Phase::WaitingForApproval)
 }

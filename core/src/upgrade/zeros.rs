@@ -40,12 +40,15 @@ pub(super) fn has_ours(service: &Service, set: &str) -> bool {
     zeros(&service.annotations()).map_or(service.record.is_some(), |all| all.contains_key(set))
 }
 
+/// Whether an ordinal of the set has our weight 0 on a Service.
+pub(super) fn is_zero(service: &Service, set: &str, ordinal: u32) -> Result<bool, Invalid> {
+    let ours = zeros(&service.annotations())?;
+    Ok(ours.get(set).is_some_and(|ordinals| ordinals.contains(&ordinal)))
+}
+
 /// A Service on which an ordinal has our weight 0.
 pub(super) fn where_zero(facts: &Facts, ordinal: u32) -> Option<&str> {
-    let is_ours = |service: &&Service| {
-        let ours = zeros(&service.annotations()).unwrap_or_default();
-        ours.get(&facts.name).is_some_and(|set| set.contains(&ordinal))
-    };
+    let is_ours = |service: &&Service| is_zero(service, &facts.name, ordinal).unwrap_or(false);
     facts.services.iter().find(is_ours).map(|service| &*service.name)
 }
 
