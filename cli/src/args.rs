@@ -1,0 +1,69 @@
+//! The command line: from these definitions come the help texts, the completions and docs/cli.md.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::common::cluster::ClusterArgs;
+use crate::common::failure::Exit;
+use crate::common::screen::{Colours, Format, Screen};
+use crate::completion;
+
+/// See, understand and steer how pods end
+///
+/// Lameduck holds pods that end until no load balancer sends to them and their connections have closed, and
+/// upgrades StatefulSets one ordinal at a time. This says what it does, what it waits for and why, and
+/// lets you step in.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-lameduck",
+    bin_name = "kubectl lameduck",
+    version,
+    disable_help_subcommand = true,
+    after_help = exit_codes()
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Whether output is coloured
+    #[arg(
+        long,
+        visible_alias = "colour",
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN"
+    )]
+    pub color: Colours,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a script that completes commands in your shell
+    Completion(completion::CompletionArgs),
+}
+
+/// The format of a command that reads.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct OutputArgs {
+    /// The format
+    #[arg(long, short = 'o', value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+impl OutputArgs {
+    /// The screen that these flags ask for.
+    #[must_use]
+    pub fn screen(self, colours: Colours) -> Screen {
+        Screen::new(self.output, colours)
+    }
+}
+
+fn exit_codes() -> String {
+    let lines: Vec<String> =
+        Exit::ALL.iter().map(|(exit, meaning)| format!("  {:<4} {meaning}", exit.code())).collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
+}

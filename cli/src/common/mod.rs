@@ -1,0 +1,8 @@
+//! What every command uses: the way to the cluster, what comes out, and how a failure is told.
+
+pub mod cluster;
+pub mod failure;
+pub mod screen;
+pub mod table;
+pub mod target;
+pub mod words;
