@@ -92,6 +92,33 @@ pub async fn hold(progress: &Progress) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Builds `kubectl-lameduck` as the tests are built, whose dependencies it shares.
+///
+/// # Errors
+/// It does not compile.
+pub async fn cli_of_tests(progress: &Progress) -> Result<PathBuf> {
+    cli(&[], progress).await
+}
+
+/// Builds `kubectl-lameduck` as users get it.
+///
+/// # Errors
+/// It does not compile.
+pub async fn cli_of_users(progress: &Progress) -> Result<PathBuf> {
+    cli(&["--release"], progress).await
+}
+
+async fn cli(profile: &[&str], progress: &Progress) -> Result<PathBuf> {
+    let mut step = progress.step("building kubectl-lameduck");
+    let arguments = [profile, &["--package", "lameduck-cli"]].concat();
+    let program = build(&arguments, None, &mut step)
+        .await?
+        .pop()
+        .context("cargo built no kubectl-lameduck")?;
+    step.done("");
+    Ok(program)
+}
+
 /// Static, so that it runs in images that have no libraries at all. The target
 /// must be named: otherwise the flags would hit build scripts as well.
 async fn build_hold(step: &mut Step) -> Result<Vec<PathBuf>> {
