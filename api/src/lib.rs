@@ -6,6 +6,7 @@
 //! ```
 
 mod crd;
+pub mod state;
 mod termination_policy;
 mod upgrade;
 
