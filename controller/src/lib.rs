@@ -29,6 +29,7 @@ pub mod relabel;
 pub mod run;
 pub mod serve;
 pub mod slim;
+pub mod state;
 #[cfg(test)]
 mod testing;
 mod text;

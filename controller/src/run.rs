@@ -30,6 +30,7 @@ use crate::namespaces;
 use crate::pods::Pods;
 use crate::relabel;
 use crate::serve::{bind, serve};
+use crate::state::State;
 use crate::unprotected::Scan;
 use crate::upgrade::{Reads, Upgrader};
 use crate::{slim, watch};
@@ -141,6 +142,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         reads: Reads::default(),
     };
     background.spawn(upgrader.run(stop.clone()));
+    let state_clb = clb_client.clone();
+    let state_vpc_id = clb.clb_vpc_id.clone();
     if let Some(api) = clb_client {
         let reader = Reader {
             index: index.clone(),
@@ -152,6 +155,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         };
         background.spawn(reader.run(stop.clone()));
     }
+    let state_leadership = leadership.clone();
     let engine = Engine {
         index: index.clone(),
         pods: pods.clone(),
@@ -172,11 +176,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     );
     let hold_task =
         tokio::spawn(serve(hold_listener, holds.clone().router(), hold_connections, stop.clone()));
+    let state = State {
+        index: index.clone(),
+        leadership: state_leadership,
+        seen: holds.seen(),
+        clb: state_clb,
+        vpc_id: state_vpc_id,
+        tried: Arc::default(),
+    };
     let admin = Admin { index, metrics, stop: stop.clone() };
     let stop_admin = CancellationToken::new();
     let admin_task = tokio::spawn(serve(
         admin_listener,
-        admin.router(),
+        admin.router().merge(state.router()),
         ADMIN_CONNECTIONS_MAX,
         stop_admin.clone(),
     ));

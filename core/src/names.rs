@@ -24,6 +24,8 @@ pub const ANNOTATION_INJECTED: &str = "lameduck.dev/injected";
 /// Annotation on a pod: the grace that its author asked for, in seconds.
 pub const ANNOTATION_ORIGINAL_GRACE: &str =
     "lameduck.dev/original-termination-grace-period-seconds";
+/// Annotation on a pod: the JSON of who let it go, and why ([`crate::drain::Release`]).
+pub const ANNOTATION_RELEASE: &str = "lameduck.dev/release";
 /// Annotation on a workload: the JSON of the update strategy that its author asked for.
 pub const ANNOTATION_ORIGINAL_UPDATE_STRATEGY: &str = "lameduck.dev/original-update-strategy";
 /// Annotation on a StatefulSet that stops its upgrade, with the value `true`.

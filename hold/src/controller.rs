@@ -71,6 +71,7 @@ enum State {
     NotTerminating,
     Holding,
     TrafficOff,
+    Released,
 }
 
 impl Controller {
@@ -206,6 +207,7 @@ impl Controller {
                 Verdict::NotTerminating => "NotTerminating",
                 Verdict::Holding => "Holding",
                 Verdict::TrafficOff => "TrafficOff",
+                Verdict::Released => "Released",
             });
         }
         target
@@ -225,6 +227,7 @@ fn read(response: &http::Response) -> Result<(Answer, String), String> {
         State::NotTerminating => Verdict::NotTerminating,
         State::Holding => Verdict::Holding,
         State::TrafficOff => Verdict::TrafficOff,
+        State::Released => Verdict::Released,
     };
     // A deadline that has passed is one of now. More than a duration can hold is none.
     let deadline = body
@@ -240,6 +243,7 @@ pub(crate) fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::ConnectionsIdle => "ConnectionsIdle",
         Outcome::TrafficOff => "TrafficOff",
         Outcome::DeadlineExceeded => "DeadlineExceeded",
+        Outcome::Released => "Released",
         Outcome::NotTerminating => "NotTerminating",
         Outcome::Unreachable => "Unreachable",
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! WaitingForTraffic --traffic off--> PreStop --ended--> WaitingForConnections --quiet--> over
 //!        any of them --deadline--> the user's preStop, if it has not run --> over
+//!        any of them --let go by a person--> the same
 //!        any of them --not terminating--> the user's preStop --> over
 //! ```
 //!
@@ -52,6 +53,8 @@ pub(crate) struct Machine {
     failures: u32,
     /// Nobody deleted the pod.
     let_go: bool,
+    /// A person let the pod go, whatever is there.
+    released: bool,
     polling: bool,
     poll_at: Duration,
     pre_stop: PreStop,
@@ -94,6 +97,7 @@ impl Machine {
             silent_since: Some(Duration::ZERO),
             failures: 0,
             let_go: false,
+            released: false,
             polling: false,
             poll_at: Duration::ZERO,
             pre_stop: if runs { PreStop::Waiting } else { PreStop::None },
@@ -109,7 +113,7 @@ impl Machine {
         if traffic != Traffic::On {
             self.traffic_off_at.get_or_insert(now);
         }
-        let in_time = now < self.deadline;
+        let in_time = now < self.deadline && !self.released;
         let mut next = Next::default();
         match self.pre_stop {
             PreStop::Waiting if traffic != Traffic::On || !in_time || self.let_go => {
@@ -165,6 +169,7 @@ impl Machine {
             Verdict::NotTerminating => self.let_go |= !self.terminating,
             Verdict::Holding => self.terminating = true,
             Verdict::TrafficOff => (self.terminating, self.traffic_off) = (true, true),
+            Verdict::Released => (self.terminating, self.released) = (true, true),
         }
     }
 
@@ -248,6 +253,9 @@ impl Machine {
     fn outcome(&self, now: Duration, traffic: Traffic, in_time: bool) -> Option<Outcome> {
         if self.let_go {
             return Some(Outcome::NotTerminating);
+        }
+        if self.released {
+            return Some(Outcome::Released);
         }
         if !in_time {
             return Some(Outcome::DeadlineExceeded);

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use data_encoding::BASE64;
 use lameduck_core::{
     inject::{
-        Context, Operation, Plan, Settings, WorkloadKind, plan_pod, plan_workload, shorten,
+        Context, Operation, Outcome, Plan, Settings, WorkloadKind, plan_pod, plan_workload,
+        shorten,
         view::{Pod, Workload},
     },
     names::POLICY_LABEL,
@@ -181,7 +182,7 @@ fn unreadable_field<'a, O: Deserialize<'a>>(member: &str, raw: &'a RawValue) -> 
 
 fn pod(request: &Request<'_, Pod<'_>>, snapshot: &Snapshot, settings: &Settings) -> Decision {
     if &*request.operation != "CREATE" || has_sub_resource(request) {
-        return Decision::nothing("Unchanged");
+        return Decision::nothing(UNCHANGED);
     }
     let Some(pod) = &request.object else { return missing_object() };
     let namespace = request.namespace.as_deref().unwrap_or_default();
@@ -197,10 +198,10 @@ fn workload(
     settings: &Settings,
 ) -> Decision {
     if !matches!(&*request.operation, "CREATE" | "UPDATE") || has_sub_resource(request) {
-        return Decision::nothing("Unchanged");
+        return Decision::nothing(UNCHANGED);
     }
     let Some(kind) = WorkloadKind::from_name(&request.kind.kind) else {
-        return Decision::nothing("Unchanged");
+        return Decision::nothing(UNCHANGED);
     };
     let Some(new) = &request.object else { return missing_object() };
     let namespace = request.namespace.as_deref().unwrap_or_default();
@@ -254,6 +255,8 @@ fn unknown_namespace(namespace: &str) -> Decision {
     )
 }
 
+/// The word of a review that found everything as it should be.
+const UNCHANGED: &str = Outcome::Unchanged.as_str();
 /// An ordinary answer fits, so that it is written without growing.
 const ANSWER_BYTES: usize = 4 << 10;
 
@@ -267,7 +270,8 @@ fn answer(uid: &str, decision: &Decision) -> Result<Reviewed, NotAReview> {
             uid,
             allowed: true,
             warnings: &decision.warnings,
-            audit_annotations: AuditAnnotations { outcome: decision.outcome },
+            audit_annotations: (decision.outcome != UNCHANGED)
+                .then_some(AuditAnnotations { outcome: decision.outcome }),
         },
     };
     let mut body = Vec::with_capacity(ANSWER_BYTES);

@@ -56,7 +56,10 @@ pub(crate) struct Response<'a> {
     pub(crate) allowed: bool,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) warnings: &'a [String],
-    pub(crate) audit_annotations: AuditAnnotations,
+    /// None where nothing was done: the API server asks again after other webhooks, and complains of a word
+    /// that it has already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audit_annotations: Option<AuditAnnotations>,
 }
 
 #[derive(Serialize)]

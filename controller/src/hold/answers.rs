@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lameduck_api::state::HoldSeen;
 use lameduck_core::drain::{Answer, HoldState, answer};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
@@ -22,9 +23,13 @@ impl Holds {
         peer: IpAddr,
         known: Option<&str>,
         wait: Duration,
+        said: HoldSeen,
     ) -> Result<(Answer, bool), Refusal> {
         let until = Instant::now() + wait;
         let mut slot = None;
+        // Only a pod itself says how it is.
+        self.own_pod(key, uid, peer)?;
+        self.seen.take(said);
         loop {
             // Refused before anything is kept for it.
             self.own_pod(key, uid, peer)?;

@@ -6,6 +6,7 @@
 
 mod answers;
 mod reports;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+use jiff::Timestamp;
+use lameduck_api::state::HoldSeen;
 use lameduck_core::drain::{Answer, HoldState};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -33,6 +36,7 @@ use crate::index::{Index, Pod, PodKey, SharedIndex};
 use crate::metrics::Metrics;
 use crate::pods::Pods;
 use crate::text::chain;
+pub use seen::Seen;
 
 /// Holds that may wait at once: every container of a node drain many times over, at some 2 KB each.
 const WAITING_MAX: usize = 10_000;
@@ -60,6 +64,7 @@ pub struct Holds {
     pods: Pods,
     events: Events,
     metrics: Metrics,
+    seen: Seen,
     waiting: Arc<Semaphore>,
     confirmations: Arc<Semaphore>,
     reports: Arc<Semaphore>,
@@ -92,6 +97,7 @@ impl Holds {
             pods,
             events,
             metrics,
+            seen: Seen::default(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             confirmations: Arc::new(Semaphore::new(CONFIRMATIONS_AT_ONCE)),
             reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
@@ -103,6 +109,12 @@ impl Holds {
             accept_node_addresses,
             stop,
         }
+    }
+
+    /// What holds said when they asked.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.seen.clone()
     }
 
     /// Its routes. Requests must carry a [`ConnectInfo`] of the peer.
@@ -196,6 +208,26 @@ struct Ask {
     wait: u64,
 }
 
+impl Ask {
+    /// What the hold says of itself. It comes from inside a user's pod.
+    fn said(&self, key: &PodKey) -> HoldSeen {
+        // The longest name of a container.
+        const CONTAINER_BYTES_MAX: usize = 63;
+        let word = |text: &str| -> String {
+            text.chars().filter(char::is_ascii_graphic).take(CONTAINER_BYTES_MAX).collect()
+        };
+        HoldSeen {
+            namespace: key.namespace.to_string(),
+            pod: key.name.to_string(),
+            uid: self.uid.clone(),
+            container: word(&self.container),
+            phase: word(&self.phase),
+            connections: self.connections.parse().ok(),
+            at: Timestamp::now(),
+        }
+    }
+}
+
 /// Body of an answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -225,7 +257,8 @@ async fn ask(
     );
     let wait = Duration::from_secs(ask.wait.min(WAIT_SECONDS_MAX));
     let known = (!ask.state.is_empty()).then_some(ask.state.as_str());
-    match holds.answer(&key, &ask.uid, peer.ip(), known, wait).await {
+    let said = ask.said(&key);
+    match holds.answer(&key, &ask.uid, peer.ip(), known, wait, said).await {
         Ok((answer, stale)) => holds.respond(&answer, stale),
         Err(refusal) => holds.refuse(&key, &ask.uid, peer.ip(), refusal),
     }

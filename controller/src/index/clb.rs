@@ -85,6 +85,22 @@ impl Index {
         .collect()
     }
 
+    /// A load balancer that some object names: one that can be asked about.
+    #[must_use]
+    pub fn some_load_balancer(&self) -> Option<Arc<str>> {
+        let services = self.services.values().flat_map(HashMap::values);
+        let of_services = services.filter_map(|service| service.load_balancer.as_ref());
+        let ingresses = self.ingresses.values().flat_map(HashMap::values);
+        let of_ingresses = ingresses.map(|ingress| &ingress.load_balancer);
+        of_services.chain(of_ingresses).map(|carrier| Arc::clone(&carrier.id)).next()
+    }
+
+    /// The address of some pod.
+    #[must_use]
+    pub fn some_address(&self) -> Option<IpAddr> {
+        self.pods.values().find_map(|pod| pod.addresses.first().copied())
+    }
+
     /// Nothing is known of load balancers: somebody else has read them since, or nobody.
     pub fn forget_clbs(&mut self) {
         self.clb.clear();

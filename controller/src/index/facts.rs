@@ -41,6 +41,7 @@ impl Index {
             containers: pod.containers,
             node,
             has_finalizer: pod.finalizer_at.is_some(),
+            release: pod.release.as_deref().cloned(),
             traffic_off: pod.traffic_off.clone(),
             policy: self.policies.get(&pod.policy).cloned().unwrap_or_default(),
             node_under_pressure: known.is_some_and(|node| node.under_pressure),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lameduck_core::drain::{Condition, ConditionStatus, Containers, Deletion};
+use lameduck_core::drain::{Condition, ConditionStatus, Containers, Deletion, Release};
 use lameduck_core::inject::Skip;
 use lameduck_core::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, POLICY_LABEL};
 
@@ -56,6 +56,8 @@ pub struct Pod {
     pub node: Option<Arc<str>>,
     /// The author's own grace, in seconds.
     pub original_grace_seconds: u32,
+    /// A person let it go. Rare, so that it is kept elsewhere.
+    pub release: Option<Box<Release>>,
     /// It was injected.
     pub injected: bool,
     /// Why the webhook would leave it alone.
@@ -107,6 +109,11 @@ impl Pod {
             node_addresses,
             node: (!spec.node_name.is_empty()).then(|| interner.get(&spec.node_name)),
             original_grace_seconds,
+            release: meta
+                .annotations
+                .release
+                .and_then(|text| Release::read(&text, &meta.uid))
+                .map(Box::new),
             injected: meta.annotations.injected.is_some(),
             skip,
             finalizer_at,

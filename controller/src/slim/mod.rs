@@ -76,6 +76,9 @@ pub struct Annotations {
     /// See [`lameduck_core::names::ANNOTATION_ORIGINAL_GRACE`].
     #[serde(rename = "lameduck.dev/original-termination-grace-period-seconds")]
     pub original_grace: Option<String>,
+    /// See [`lameduck_core::names::ANNOTATION_RELEASE`].
+    #[serde(rename = "lameduck.dev/release")]
+    pub release: Option<String>,
     /// The CLB of a Service, written by TKE.
     #[serde(rename = "service.kubernetes.io/loadbalance-id")]
     pub load_balancer: Option<String>,

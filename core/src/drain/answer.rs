@@ -18,6 +18,8 @@ pub enum HoldState {
     Holding,
     /// No new traffic comes: wait for what is there, then exit.
     TrafficOff,
+    /// A person let the pod go: exit, whatever is there.
+    Released,
 }
 
 impl HoldState {
@@ -29,6 +31,7 @@ impl HoldState {
             Self::Alone => "Alone",
             Self::Holding => "Holding",
             Self::TrafficOff => "TrafficOff",
+            Self::Released => "Released",
         }
     }
 }
@@ -40,6 +43,8 @@ pub enum AnswerReason {
     NotTerminating,
     /// The kubelet may be ending the pod by itself.
     MaybeEvicted,
+    /// A person let the pod go.
+    Released,
     /// Nobody has said anything about the pod's traffic yet.
     Pending,
     /// The reason of the pod's `TrafficOff` condition.
@@ -53,6 +58,7 @@ impl AnswerReason {
         match self {
             Self::NotTerminating => "NotTerminating",
             Self::MaybeEvicted => "MaybeEvicted",
+            Self::Released => "Released",
             Self::Pending => "Pending",
             Self::Condition(reason) => reason,
         }
@@ -121,6 +127,14 @@ pub fn answer(pod: &PodFacts, now: Timestamp) -> Answer {
             deadline_seconds: None,
         };
     };
+    if let Some(release) = &pod.release {
+        return Answer {
+            state: HoldState::Released,
+            reason: AnswerReason::Released,
+            message: release.words().into(),
+            deadline_seconds: Some(0),
+        };
+    }
     let deadline = hold_deadline(deletion, pod.original_grace_seconds, pod.policy.hold.max_seconds);
     let left_seconds = deadline.duration_since(now).as_secs().max(0);
     // A forced delete whose first request was not seen: if it was the first, the kubelet kills at once

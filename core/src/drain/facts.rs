@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::clb::ClbFacts;
+use super::release::Release;
 use crate::policy::Policy;
 use crate::time::later;
 
@@ -130,6 +131,8 @@ pub struct PodFacts {
     pub node: NodeState,
     /// It carries our finalizer.
     pub has_finalizer: bool,
+    /// A person let it go.
+    pub release: Option<Release>,
     /// Its `lameduck.dev/TrafficOff` condition.
     pub traffic_off: Option<Condition>,
     /// The policy that it was injected by, or the default one where that policy is gone.

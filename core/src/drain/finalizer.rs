@@ -1,12 +1,13 @@
 //! Whether a pod's object may go: the finalizer.
 //!
 //! It goes when nothing of the pod runs *and* its traffic is off. It never stays for ever: see
-//! [`give_up_at`]. Taking it off early would shorten nothing that the kubelet does.
+//! [`give_up_at`]; and a person may let it go. Taking it off early would shorten nothing that the kubelet does.
 
 use jiff::Timestamp;
 
 use super::facts::{Containers, Deletion, NodeState, PodFacts};
 use super::reason::{EventReason, EventText};
+use super::release::Release;
 use super::traffic::Traffic;
 use crate::time::later;
 
@@ -38,6 +39,8 @@ pub enum RemoveReason {
     NodeLost,
     /// The time is over.
     GaveUp,
+    /// A person let the pod go.
+    LetGo,
 }
 
 impl RemoveReason {
@@ -49,6 +52,7 @@ impl RemoveReason {
             Self::NeverStarted => "NeverStarted",
             Self::NodeLost => "NodeLost",
             Self::GaveUp => "GaveUp",
+            Self::LetGo => "LetGo",
         }
     }
 }
@@ -77,6 +81,16 @@ impl Finalizer {
                 "the pod's node does not answer for it and traffic is off: {}",
                 traffic.message()
             ),
+            RemoveReason::LetGo => {
+                let words = pod.release.as_ref().map(Release::words).unwrap_or_default();
+                let traffic = traffic.message();
+                return Some(EventText::new(
+                    EventReason::LetGo,
+                    format!(
+                        "{words}. Nothing is waited for any more; of its traffic was known: {traffic}"
+                    ),
+                ));
+            }
             RemoveReason::GaveUp => {
                 let waited = pod.policy.traffic_off.give_up_seconds;
                 return Some(EventText::new(
@@ -131,6 +145,9 @@ pub(super) fn decide(
 ) -> Finalizer {
     if !pod.has_finalizer {
         return Finalizer::Keep(KeepReason::NoFinalizer);
+    }
+    if pod.release.is_some() {
+        return Finalizer::Remove(RemoveReason::LetGo);
     }
     let stopped = stopped(pod, deletion);
     // What settles is off in a moment, or on again: a leader that comes late looks before it gives up.

@@ -19,6 +19,7 @@ pub mod clb;
 mod facts;
 mod finalizer;
 mod reason;
+mod release;
 mod report;
 mod text;
 mod traffic;
@@ -35,6 +36,7 @@ pub use facts::{
 };
 pub use finalizer::{Finalizer, KeepReason, RemoveReason};
 pub use reason::{EventKind, EventReason, EventText};
+pub use release::Release;
 pub use report::{Outcome, Report, drained};
 pub use traffic::{TAKEOVER_SECONDS, Traffic, TrafficReason, entries_off};
 

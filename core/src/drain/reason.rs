@@ -30,6 +30,8 @@ pub enum EventReason {
     Released,
     /// The finalizer was taken off though traffic was not proven off.
     GaveUp,
+    /// A person let the pod go, whatever it waited for.
+    LetGo,
     /// A hold ended with nothing left to lose.
     Drained,
     /// A hold ended at its deadline with connections left.
@@ -88,6 +90,7 @@ impl EventReason {
             Self::ClbNotFound => "ClbNotFound",
             Self::Released => "Released",
             Self::GaveUp => "GaveUp",
+            Self::LetGo => "LetGo",
             Self::Drained => "Drained",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::ControllerUnreachable => "ControllerUnreachable",
@@ -134,6 +137,7 @@ impl EventReason {
             | Self::LastBackend
             | Self::ClbNotFound
             | Self::GaveUp
+            | Self::LetGo
             | Self::DeadlineExceeded
             | Self::ControllerUnreachable
             | Self::SigtermIgnored

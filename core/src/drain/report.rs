@@ -20,6 +20,8 @@ pub enum Outcome {
     DeadlineExceeded,
     /// The pod was not being deleted.
     NotTerminating,
+    /// A person let the pod go.
+    Released,
     /// No controller could be asked; the hold decided alone.
     Unreachable,
 }
@@ -34,6 +36,7 @@ impl Outcome {
             Self::TrafficOff => "TrafficOff",
             Self::DeadlineExceeded => "DeadlineExceeded",
             Self::NotTerminating => "NotTerminating",
+            Self::Released => "Released",
             Self::Unreachable => "Unreachable",
         }
     }
@@ -98,6 +101,7 @@ pub fn drained(
             (ConditionStatus::True, EventReason::Drained)
         }
         Outcome::DeadlineExceeded => (ConditionStatus::False, EventReason::DeadlineExceeded),
+        Outcome::Released => (ConditionStatus::False, EventReason::LetGo),
         Outcome::Unreachable => (ConditionStatus::Unknown, EventReason::ControllerUnreachable),
     };
     let own: String = report

@@ -84,7 +84,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The stable CamelCase word.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Patched => "Patched",
             Self::Unchanged => "Unchanged",

@@ -19,7 +19,7 @@ pub enum Skip {
 
 impl Skip {
     /// The stable CamelCase word.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::JobOwned => "JobOwned",
             Self::RestartPolicy => "RestartPolicy",

@@ -29,6 +29,8 @@ pub(crate) enum Verdict {
     Holding,
     /// No new traffic comes.
     TrafficOff,
+    /// A person let the pod go.
+    Released,
 }
 
 /// A controller's answer.
@@ -73,6 +75,8 @@ pub(crate) enum Outcome {
     ConnectionsIdle,
     /// Traffic was off, and nothing else was to be waited for, or could be.
     TrafficOff,
+    /// A person let the pod go.
+    Released,
     /// There was no time left.
     DeadlineExceeded,
     /// The pod was not being deleted.

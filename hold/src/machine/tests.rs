@@ -199,6 +199,21 @@ fn a_deadline_once_heard_is_never_shortened() {
 }
 
 #[test]
+fn a_person_ends_every_phase_but_not_the_pre_stop() {
+    for before in [Some(Verdict::Holding), Some(Verdict::TrafficOff), None] {
+        for has_pre_stop in [false, true] {
+            let mut world = World::new(policy(Until::ConnectionsClosed, has_pre_stop));
+            (world.controller, world.open) = (before, Some(1));
+            world.deadline = Some(600 * SECOND);
+            assert_eq!(world.run(50 * SECOND), None);
+            world.controller = Some(Verdict::Released);
+            assert_eq!(world.run(80 * SECOND), Some(Outcome::Released));
+            assert_eq!(world.pre_stops, u32::from(has_pre_stop));
+        }
+    }
+}
+
+#[test]
 fn a_hanging_pre_stop_gets_the_grace_and_no_more() {
     let mut world = World::new(policy(Until::ConnectionsClosed, true));
     world.controller = Some(Verdict::TrafficOff);
@@ -353,6 +368,7 @@ proptest! {
             Outcome::Unreachable => {
                 prop_assert!(told.contains(&None) && world.now >= policy.unreachable);
             }
+            Outcome::Released => prop_assert!(told.contains(&Some(Verdict::Released))),
             Outcome::DeadlineExceeded => {
                 let least = deadline.map_or(policy.max, Duration::from_secs).min(policy.max);
                 prop_assert!(world.now + 3 * SECOND >= least, "{:?}", world.now);

@@ -12,6 +12,9 @@ use super::*;
 
 const POD: &str = "198.18.0.1";
 const CLIENT: &str = "198.18.0.2";
+/// Below those that the kernel gives to clients: one of them with the same port would be counted for the pod.
+const PORT: u16 = 8080;
+const OTHER_PORT: u16 = 8081;
 
 /// Runs `test` on a thread inside a network namespace that has both addresses.
 fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
@@ -74,8 +77,8 @@ const RULE: Rule = Rule { idle_limit: None, waited: Duration::from_secs(3600) };
 #[test]
 fn counts_what_clients_have_open_and_nothing_else() {
     in_a_namespace(|| {
-        let serving = TcpListener::bind((POD, 0)).expect("a listener");
-        let other = TcpListener::bind((POD, 0)).expect("a listener");
+        let serving = TcpListener::bind((POD, PORT)).expect("a listener");
+        let other = TcpListener::bind((POD, OTHER_PORT)).expect("a listener");
         let [to, to_other] =
             [&serving, &other].map(|listener| listener.local_addr().expect("an address"));
         let ports = [to.port()];
@@ -97,7 +100,7 @@ fn counts_what_clients_have_open_and_nothing_else() {
 #[test]
 fn sees_both_families_and_mapped_addresses() {
     in_a_namespace(|| {
-        let both = TcpListener::bind("[::]:0").expect("a listener");
+        let both = TcpListener::bind(("::", PORT)).expect("a listener");
         let port = both.local_addr().expect("an address").port();
         let _v6 = dial("fd00::2", SocketAddr::new("fd00::1".parse().expect("an address"), port));
         let _mapped = dial(CLIENT, SocketAddr::new(POD.parse().expect("an address"), port));
@@ -109,7 +112,7 @@ fn sees_both_families_and_mapped_addresses() {
 #[test]
 fn data_on_its_way_to_a_client_counts_after_the_application_closed() {
     in_a_namespace(|| {
-        let serving = TcpListener::bind((POD, 0)).expect("a listener");
+        let serving = TcpListener::bind((POD, PORT)).expect("a listener");
         let to = serving.local_addr().expect("an address");
         let mut client = dial(CLIENT, to);
         let (mut server, _) = serving.accept().expect("a connection");
@@ -128,7 +131,7 @@ fn data_on_its_way_to_a_client_counts_after_the_application_closed() {
 #[test]
 fn a_half_closed_connection_counts_while_an_answer_may_be_in_the_making() {
     in_a_namespace(|| {
-        let serving = TcpListener::bind((POD, 0)).expect("a listener");
+        let serving = TcpListener::bind((POD, PORT)).expect("a listener");
         let to = serving.local_addr().expect("an address");
         let client = dial(CLIENT, to);
         let (_server, _) = serving.accept().expect("a connection");
@@ -141,7 +144,7 @@ fn a_half_closed_connection_counts_while_an_answer_may_be_in_the_making() {
 #[test]
 fn silence_is_told_apart_from_use() {
     in_a_namespace(|| {
-        let serving = TcpListener::bind((POD, 0)).expect("a listener");
+        let serving = TcpListener::bind((POD, PORT)).expect("a listener");
         let to = serving.local_addr().expect("an address");
         let mut client = dial(CLIENT, to);
         let (mut server, _) = serving.accept().expect("a connection");
@@ -169,7 +172,7 @@ fn the_mesh_sidecars_port_counts_too() {
 #[test]
 fn a_port_that_stopped_listening_keeps_its_connections() {
     in_a_namespace(|| {
-        let serving = TcpListener::bind((POD, 0)).expect("a listener");
+        let serving = TcpListener::bind((POD, PORT)).expect("a listener");
         let _client = dial(CLIENT, serving.local_addr().expect("an address"));
         let _server = serving.accept().expect("a connection");
         let mut sockets = Sockets::new(&[]);
@@ -184,7 +187,7 @@ fn a_port_that_stopped_listening_keeps_its_connections() {
 #[test]
 fn every_way_of_asking_the_kernel_finds_the_same() {
     in_a_namespace(|| {
-        let both = TcpListener::bind("[::]:0").expect("a listener");
+        let both = TcpListener::bind(("::", PORT)).expect("a listener");
         let port = both.local_addr().expect("an address").port();
         let clients: Vec<_> = (0..50)
             .map(|_| dial(CLIENT, SocketAddr::new(POD.parse().expect("an address"), port)))
@@ -214,7 +217,7 @@ fn every_way_of_asking_the_kernel_finds_the_same() {
 #[test]
 fn a_dump_that_was_cut_short_does_not_spoil_the_next() {
     in_a_namespace(|| {
-        let serving = TcpListener::bind((POD, 0)).expect("a listener");
+        let serving = TcpListener::bind((POD, PORT)).expect("a listener");
         let to = serving.local_addr().expect("an address");
         // More than fit into one datagram of the answer.
         let clients: Vec<_> =
@@ -235,7 +238,7 @@ fn a_dump_that_was_cut_short_does_not_spoil_the_next() {
 #[test]
 fn a_witness_is_found_by_itself_until_it_has_closed() {
     in_a_namespace(|| {
-        let both = TcpListener::bind("[::]:0").expect("a listener");
+        let both = TcpListener::bind(("::", PORT)).expect("a listener");
         let port = both.local_addr().expect("an address").port();
         for (client, pod) in [(CLIENT, POD), ("fd00::2", "fd00::1")] {
             let client = dial(client, SocketAddr::new(pod.parse().expect("an address"), port));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use kube::api::ListParams;
-use lameduck_api::names::SYSTEM_NAMESPACE;
+use kube::api::{ListParams, PostParams};
+use lameduck_api::names::{POLICY_LABEL, SYSTEM_NAMESPACE};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
@@ -99,9 +99,16 @@ async fn wait_until_ready(cluster: &Cluster, step: &mut Step) -> Result<Vec<Depl
         let missing: Vec<String> =
             list.iter().filter(|one| !is_ready(one)).filter_map(name).collect();
         if missing.is_empty() && !list.is_empty() {
-            return Ok(list);
+            match reach_webhook(cluster).await {
+                Ok(()) => return Ok(list),
+                Err(error) if Instant::now() >= end => {
+                    return Err(error).context("the API server does not reach the webhook");
+                }
+                Err(_) => step.message("waiting until the API server reaches the webhook"),
+            }
+        } else {
+            step.message(format!("waiting for {}", missing.join(" and ")));
         }
-        step.message(format!("waiting for {}", missing.join(" and ")));
         if Instant::now() >= end {
             let mut command = cluster.kubectl(["get", "pods", "--namespace", SYSTEM_NAMESPACE]);
             let pods = output("kubectl get pods", &mut command).await.unwrap_or_default();
@@ -113,6 +120,25 @@ async fn wait_until_ready(cluster: &Cluster, step: &mut Step) -> Result<Vec<Depl
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Pods that are ready are reached through their Service only once kube-proxy has followed, and until then a
+/// change to an enrolled workload is refused. Nothing is created.
+async fn reach_webhook(cluster: &Cluster) -> Result<()> {
+    let probe = json!({
+        "metadata": {"name": "probe", "labels": {POLICY_LABEL: "default"}},
+        "spec": {
+            "selector": {"matchLabels": {"app": "probe"}},
+            "template": {
+                "metadata": {"labels": {"app": "probe"}},
+                "spec": {"containers": [{"name": "probe", "image": "probe"}]},
+            },
+        },
+    });
+    let api: Api<Deployment> = Api::namespaced(cluster.client().await?, "default");
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    api.create(&dry_run, &serde_json::from_value(probe)?).await?;
+    Ok(())
 }
 
 async fn deployments(cluster: &Cluster) -> Result<Api<Deployment>> {

@@ -50,3 +50,27 @@ fn giving_up_says_so() {
     assert!(event.note.contains("Service shop/web"), "{}", event.note);
     assert!(event.note.contains("900 s"), "{}", event.note);
 }
+
+#[test]
+fn a_person_lets_it_go_whatever_it_waits_for() {
+    let release = Release {
+        uid: "u-1".into(),
+        by: "alice".into(),
+        reason: "stuck since noon".into(),
+        at: at(5),
+    };
+    let held = PodFacts { release: Some(release), ..pod() };
+    let decision = decide(&held, &endpoints(vec![entry(true, false)]), at(6));
+    assert_eq!(decision.finalizer, Finalizer::Remove(RemoveReason::LetGo));
+    let event = decision.finalizer_event.unwrap();
+    assert_eq!(event.reason.kind(), EventKind::Warning);
+    assert!(event.note.starts_with("alice let it go: stuck since noon."), "{}", event.note);
+    let heard = answer(&held, at(6));
+    assert_eq!((heard.state, heard.deadline_seconds), (HoldState::Released, Some(0)));
+
+    // A pod that nobody deleted is not ended by it.
+    let lives = PodFacts { deletion: None, ..held };
+    assert_eq!(answer(&lives, at(6)).state, HoldState::NotTerminating);
+    let decision = decide(&lives, &EndpointFacts::default(), at(6));
+    assert_eq!(decision.finalizer, Finalizer::Keep(KeepReason::NotTerminating));
+}

@@ -31,6 +31,7 @@ fn pod() -> PodFacts {
     PodFacts {
         deletion: Some(deletion(GRACE_SECONDS)),
         original_grace_seconds: 30,
+        release: None,
         containers: Containers::Running,
         node: NodeState::Ready,
         has_finalizer: true,
