@@ -6,6 +6,8 @@ use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
 use crate::completion;
+use crate::release;
+use crate::upgrade;
 
 /// See, understand and steer how pods end
 ///
@@ -42,6 +44,10 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Steer the upgrade of a StatefulSet
+    Upgrade(upgrade::UpgradeArgs),
+    /// Let a pod that is held go now: the break-glass
+    Release(release::ReleaseArgs),
     /// Print a script that completes commands in your shell
     Completion(completion::CompletionArgs),
 }

@@ -9,6 +9,8 @@
 pub mod args;
 pub mod common;
 pub mod completion;
+pub mod release;
+pub mod upgrade;
 
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use common::failure::{Exit, Failure};
+use common::screen::{Format, Screen};
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -57,7 +60,14 @@ fn told(failure: &Failure) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let told = Screen::new(Format::Table, cli.color);
     match cli.command {
+        Command::Upgrade(args) => {
+            upgrade::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
+        }
+        Command::Release(args) => {
+            release::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
+        }
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }
