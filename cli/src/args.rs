@@ -6,6 +6,7 @@ use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
 use crate::completion;
+use crate::explain;
 use crate::release;
 use crate::upgrade;
 
@@ -44,6 +45,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say why an object is treated as it is, and what would change that
+    Explain(explain::ExplainArgs),
     /// Steer the upgrade of a StatefulSet
     Upgrade(upgrade::UpgradeArgs),
     /// Let a pod that is held go now: the break-glass

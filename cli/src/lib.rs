@@ -9,6 +9,7 @@
 pub mod args;
 pub mod common;
 pub mod completion;
+pub mod explain;
 pub mod release;
 pub mod upgrade;
 
@@ -62,6 +63,10 @@ fn told(failure: &Failure) -> ExitCode {
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let told = Screen::new(Format::Table, cli.color);
     match cli.command {
+        Command::Explain(args) => {
+            let screen = args.output.screen(cli.color);
+            explain::run(args, &cli.cluster.connect().await?, &screen).await.map(|()| Exit::Done)
+        }
         Command::Upgrade(args) => {
             upgrade::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
         }

@@ -9,7 +9,6 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use clap::Args;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
@@ -59,6 +58,8 @@ fn reason(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("say why".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+/// Times that the finalizer is tried to be taken off where others change the pod meanwhile.
+const TRIES: usize = 5;
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -182,25 +183,9 @@ impl Glass<'_> {
         release: &Release,
         patience: Duration,
     ) -> Result<String, Failure> {
-        let Some(pod) = self.read().await? else { return Ok("released, and gone".to_owned()) };
-        let rest: Vec<&String> =
-            pod.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
-        let patch = json!({"metadata": {
-            "uid": release.uid,
-            "resourceVersion": pod.resource_version(),
-            "finalizers": rest,
-        }});
-        let done = self.pods.patch(self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        match done {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                return Ok("released, and gone".to_owned());
-            }
-            Err(error) => {
-                let what = format!("the finalizer of pod {} cannot be taken off", self.full_name());
-                return Err(Failure::of_call(&what, &error).cure("try again"));
-            }
-        }
+        let Some(pod) = self.take_finalizer_off(release).await? else {
+            return Ok("released, and gone".to_owned());
+        };
         let seconds = patience.as_secs();
         let told = format!(
             "released without a controller, for none took it up in {seconds} s: its finalizer is off. A hold \
@@ -214,12 +199,42 @@ impl Glass<'_> {
         }
     }
 
+    /// The pod whose finalizer was taken off; None where it went by itself.
+    async fn take_finalizer_off(&self, release: &Release) -> Result<Option<Pod>, Failure> {
+        for _ in 0..TRIES {
+            let Some(pod) =
+                self.read().await?.filter(|pod| pod.uid().as_deref() == Some(&*release.uid))
+            else {
+                return Ok(None);
+            };
+            let rest: Vec<&String> =
+                pod.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+            let patch = json!({"metadata": {
+                "uid": release.uid,
+                "resourceVersion": pod.resource_version(),
+                "finalizers": rest,
+            }});
+            let done =
+                self.pods.patch(self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            match done {
+                Ok(_) => return Ok(Some(pod)),
+                // Its kubelet writes to it too.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+                Err(error) => {
+                    let what =
+                        format!("the finalizer of pod {} cannot be taken off", self.full_name());
+                    return Err(Failure::of_call(&what, &error));
+                }
+            }
+        }
+        let message =
+            format!("pod {} was changed by others {TRIES} times meanwhile", self.full_name());
+        Err(Failure::refused(message).cure("try again"))
+    }
+
     /// The Event that the controller would have written.
-    fn tell<'a>(
-        &'a self,
-        pod: &'a Pod,
-        release: &'a Release,
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    async fn tell(&self, pod: &Pod, release: &Release) -> Result<(), Failure> {
         let regarding = ObjectReference {
             api_version: Some(Pod::api_version(&()).into_owned()),
             kind: Some(Pod::kind(&()).into_owned()),
@@ -243,12 +258,10 @@ impl Glass<'_> {
             type_: Some("Warning".to_owned()),
             ..Event::default()
         };
-        Box::pin(async move {
-            let events: Api<Event> =
-                Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-            let made = events.create(&PostParams::default(), &event).await;
-            made.map(drop).map_err(|error| Failure::of_call("no Event can be written", &error))
-        })
+        let events: Api<Event> =
+            Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let made = events.create(&PostParams::default(), &event).await;
+        made.map(drop).map_err(|error| Failure::of_call("no Event can be written", &error))
     }
 }
 
