@@ -177,7 +177,13 @@ pub fn indented(text: &str, tone: Tone, indent: &str, layout: Layout) -> String 
     const LEAST: usize = 20;
     let lines = match layout.columns {
         None => vec![text.into()],
-        Some(columns) => textwrap::wrap(text, columns.saturating_sub(indent.width()).max(LEAST)),
+        Some(columns) => {
+            // Names have hyphens, and are to be copied.
+            let options = textwrap::Options::new(columns.saturating_sub(indent.width()).max(LEAST))
+                .word_separator(textwrap::WordSeparator::AsciiSpace)
+                .word_splitter(textwrap::WordSplitter::NoHyphenation);
+            textwrap::wrap(text, options)
+        }
     };
     lines.iter().map(|line| format!("{indent}{}\n", tone.paint(line))).collect()
 }

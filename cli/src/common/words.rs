@@ -20,6 +20,12 @@ pub fn since(then: Timestamp, now: Timestamp) -> String {
     duration(now.duration_since(then))
 }
 
+/// A time of day, `17:51:03Z`: waits are shorter than a day.
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
+    at.strftime("%H:%M:%SZ").to_string()
+}
+
 /// `1 pod`, `3 pods`.
 #[must_use]
 pub fn count(number: usize, word: &str) -> String {

@@ -2,6 +2,7 @@
 
 use crate::common::screen::Layout;
 use crate::common::table::{Tone, indented};
+use crate::common::words::clock;
 
 use super::document::{End, Explanation, Said, Sender};
 
@@ -11,7 +12,7 @@ const NAMES: usize = 12;
 /// The explanation as text.
 #[must_use]
 pub fn text(explanation: &Explanation, layout: Layout) -> String {
-    let mut page = Page { out: String::new(), layout };
+    let mut page = Page { out: String::new(), layout, last: "" };
     let Explanation { object, namespace, enrolment, injected, warnings, services, end, .. } =
         explanation;
     page.out.push_str(&format!("{} in namespace {namespace}\n", Tone::Strong.paint(object)));
@@ -26,7 +27,7 @@ pub fn text(explanation: &Explanation, layout: Layout) -> String {
         None => page.field("Injected", "nothing", Tone::Quiet),
     }
     for warning in warnings {
-        page.field("Left alone", warning, Tone::Notable);
+        page.field("Warning", warning, Tone::Notable);
     }
     for service in services {
         page.field("Service", &sender(service), Tone::Plain);
@@ -54,13 +55,16 @@ pub fn text(explanation: &Explanation, layout: Layout) -> String {
 struct Page {
     out: String,
     layout: Layout,
+    last: &'static str,
 }
 
 impl Page {
-    fn field(&mut self, name: &str, text: &str, tone: Tone) {
+    fn field(&mut self, name: &'static str, text: &str, tone: Tone) {
         let indent = " ".repeat(NAMES + 4);
         let lines = indented(text, tone, &indent, self.layout);
-        let name = format!("  {name:NAMES$}  ");
+        // A name that stands above is not said again.
+        let shown = if std::mem::replace(&mut self.last, name) == name { "" } else { name };
+        let name = format!("  {shown:NAMES$}  ");
         self.out.push_str(&Tone::Quiet.paint(&name));
         self.out.push_str(lines.strip_prefix(&*indent).unwrap_or(&lines));
     }
@@ -68,13 +72,16 @@ impl Page {
     fn end(&mut self, end: &End) {
         let deleted = format!(
             "deleted {}; its hold ends by {}, its kubelet kills at {}",
-            end.deleted_at, end.hold_until, end.killed_at
+            clock(end.deleted_at),
+            clock(end.hold_until),
+            clock(end.killed_at)
         );
         self.field("Ending", &deleted, Tone::Plain);
         let tone = |said: &Said| if said.status == "True" { Tone::Good } else { Tone::Notable };
         for (name, said) in [("Traffic off", &end.traffic_off), ("Drained", &end.drained)] {
             if let Some(said) = said {
-                let since = said.since.map(|at| format!(" since {at}")).unwrap_or_default();
+                let since =
+                    said.since.map(|at| format!(" since {}", clock(at))).unwrap_or_default();
                 let text = format!("{} ({}){since}: {}", said.status, said.reason, said.message);
                 self.field(name, &text, tone(said));
             }
@@ -87,7 +94,9 @@ impl Page {
             };
             let text = format!(
                 "container {}: {}, {connections} at {}",
-                hold.container, hold.phase, hold.at
+                hold.container,
+                hold.phase,
+                clock(hold.at)
             );
             self.field("Hold", &text, Tone::Plain);
         }

@@ -6,7 +6,7 @@ use lameduck_core::inject::{Outcome, Plan};
 use super::cures;
 use super::document::{End, Enrolment, PodLine};
 use super::facts::Facts;
-use crate::common::words::{count, duration};
+use crate::common::words::{clock, count, duration};
 
 /// A decision, and what would change it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,18 +65,20 @@ fn ending(facts: &Facts, end: &End, now: Timestamp) -> Verdict {
                 left(end.hold_until)
             ));
             let open = if end.holds.is_empty() {
-                String::new()
+                "its connections are".to_owned()
             } else {
-                format!(", {} left", count(open, "connection"))
+                format!(
+                    "{} to it {}",
+                    count(open, "connection"),
+                    if open == 1 { "is" } else { "are" }
+                )
             };
-            format!(
-                "its traffic is off ({}), and its connections are waited for{open}",
-                traffic.reason
-            )
+            format!("its traffic is off ({}), and {open} waited for", traffic.reason)
         }
         (_, Some(drained)) if is_off => format!(
             "its hold has ended ({}), and its application has until {} for its own shutdown",
-            drained.reason, end.killed_at
+            drained.reason,
+            clock(end.killed_at)
         ),
         (Some(traffic), _) => {
             change.push(cures::traffic(&traffic.reason).to_owned());
