@@ -168,7 +168,8 @@ fn yaml(text: &str) -> Result<Value, (Option<usize>, String)> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().and_then(|place| usize::try_from(place.line()).ok());
         let message = error.without_snippet().to_string();
-        let message = message.lines().next().unwrap_or_default();
+        // Its lines are those of the document, ours those of the file.
+        let message = without_place(message.lines().next().unwrap_or_default());
         (line.filter(|line| *line > 0), format!("not YAML: {message}"))
     })
 }

@@ -69,6 +69,7 @@ pub fn reviewed(
 ) -> Result<Document, Failure> {
     let mut all = Vec::new();
     let mut document = Document::default();
+    let order: Vec<String> = inputs.iter().map(|input| input.file.clone()).collect();
     for Input { file, bytes } in inputs {
         match bytes {
             Ok(bytes) => {
@@ -107,6 +108,9 @@ pub fn reviewed(
             .map_err(|message| format!("{}: {message}", subject(found)));
         known(found, done, &mut document.problems);
     }
+    let place =
+        |problem: &Problem| (order.iter().position(|file| *file == problem.file), problem.document);
+    document.problems.sort_by_key(place);
     Ok(document)
 }
 

@@ -181,8 +181,7 @@ fn pod_change(object: &Value, owned: &Value, context: &Context<'_>) -> Result<Ch
 /// The view of an object, as the webhook reads it.
 fn read<'a, O: Deserialize<'a>>(text: &'a str) -> Result<O, String> {
     serde_json::from_str(text).or_else(|_| {
-        // A second pass looks for the field; what borrows raw JSON cannot be read by it, so the first
-        // error is lost only where there is a better one.
+        // A second pass looks for the field.
         let mut from = serde_json::Deserializer::from_str(text);
         serde_path_to_error::deserialize::<_, O>(&mut from).map_err(|error| {
             let path = error.path().to_string();

@@ -31,7 +31,13 @@ pub fn text(document: &Document, layout: Layout) -> String {
         if reviewed.change.outcome.is_some() || layout.wide {
             change(&mut out, &subject, &reviewed.change);
         }
-        if let Some(pod) = &reviewed.pod {
+        // Nobody needs to read twice that nothing happens.
+        let has_news = |pod: &&Change| {
+            pod.outcome != reviewed.change.outcome
+                || !pod.operations.is_empty()
+                || !pod.warnings.is_empty()
+        };
+        if let Some(pod) = reviewed.pod.as_ref().filter(has_news) {
             change(&mut out, &format!("pod of {subject}"), pod);
         }
     }
