@@ -1,0 +1,3 @@
+//! `kubectl lameduck` against the real API server.
+
+mod mutate;
