@@ -9,6 +9,7 @@
 pub mod args;
 pub mod common;
 pub mod completion;
+pub mod docs;
 pub mod mutate;
 
 use std::process::ExitCode;

@@ -124,7 +124,7 @@ fn lines(text: &str) -> usize {
     text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
-fn without_place(message: &str) -> &str {
+pub(super) fn without_place(message: &str) -> &str {
     message.rsplit_once(" at line ").map_or(message, |(before, _)| before)
 }
 
@@ -170,6 +170,8 @@ fn yaml(text: &str) -> Result<Value, (Option<usize>, String)> {
         let message = error.without_snippet().to_string();
         // Its lines are those of the document, ours those of the file.
         let message = without_place(message.lines().next().unwrap_or_default());
+        // Advice for programmers.
+        let message = message.split_once(", set Dup").map_or(message, |(before, _)| before);
         (line.filter(|line| *line > 0), format!("not YAML: {message}"))
     })
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::defaults;
+use super::documents::without_place;
 use super::policies::World;
 use super::template::templated;
 
@@ -166,7 +167,7 @@ fn workload_change(
     }
     let text = defaulted.to_string();
     let plan = plan_workload(kind, &read::<Workload<'_>>(&text)?, None, context)
-        .map_err(|error| format!("spec.template: {error}"))?;
+        .map_err(|error| format!("spec.template: {}", without_place(&error.to_string())))?;
     Change::of(plan, object)
 }
 
@@ -186,7 +187,8 @@ fn read<'a, O: Deserialize<'a>>(text: &'a str) -> Result<O, String> {
         serde_path_to_error::deserialize::<_, O>(&mut from).map_err(|error| {
             let path = error.path().to_string();
             let inner = error.into_inner().to_string();
-            let inner = inner.rsplit_once(" at line ").map_or(&*inner, |(before, _)| before);
+            // A place in the text that was made for the review.
+            let inner = without_place(&inner);
             if path == "." { inner.to_owned() } else { format!("{path}: {inner}") }
         })
     })

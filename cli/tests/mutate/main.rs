@@ -1,5 +1,7 @@
 //! `kubectl lameduck mutate`: equal to the webhook, and clear about what makes no sense.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends where it cannot go on")]
+
 mod corpus;
 mod golden;
 mod hostile;
