@@ -141,9 +141,11 @@ fn split(text: &str) -> Vec<(usize, &str)> {
         if is_marker && offset > start {
             let before = text.get(start..offset).unwrap_or_default();
             // Directives belong to the document that follows.
-            if !before.lines().all(|line| line.starts_with(['%', '#']) || line.trim().is_empty())
-                || !before.contains('%')
-            {
+            let is_head = before.contains('%')
+                && before
+                    .lines()
+                    .all(|line| line.starts_with(['%', '#']) || line.trim().is_empty());
+            if !is_head {
                 parts.push((first_line, before));
                 (start, first_line) = (offset, at + 1);
             }

@@ -40,7 +40,7 @@ pub fn inputs(named: &[PathBuf], recursive: bool) -> Result<Vec<Input>, Failure>
                     Failure::usage(format!("{}: no *.yaml, *.yml or *.json", path.display()));
                 return Err(if recursive { failure } else { failure.cure("folders in it: -R") });
             }
-            inputs.extend(files.iter().map(|file| input(file)));
+            inputs.extend(files);
         } else {
             inputs.push(input(path));
         }
@@ -62,10 +62,19 @@ fn bounded(from: impl Read) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The manifests in a folder, sorted. What cannot be listed has none: the files in it say so themselves.
-fn below(folder: &Path, levels: usize, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+/// The manifests in a folder, sorted; the folder itself where it cannot be listed, with the reason.
+fn below(folder: &Path, levels: usize, files: &mut Vec<Input>) {
+    let listed = fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()
+    });
+    let mut paths = match listed {
+        Ok(paths) => paths,
+        Err(error) => {
+            let file = folder.display().to_string();
+            files.push(Input { file, bytes: Err(error.to_string()) });
+            return;
+        }
+    };
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -73,7 +82,7 @@ fn below(folder: &Path, levels: usize, files: &mut Vec<PathBuf>) {
                 below(&path, levels - 1, files);
             }
         } else if path.extension().is_some_and(|is| EXTENSIONS.iter().any(|wanted| is == *wanted)) {
-            files.push(path);
+            files.push(input(&path));
         }
     }
 }

@@ -28,8 +28,9 @@ pub fn text(document: &Document, layout: Layout) -> String {
     let mut out = String::new();
     for reviewed in &document.objects {
         let subject = reviewed.subject();
+        let file = &reviewed.file;
         if reviewed.change.outcome.is_some() || layout.wide {
-            change(&mut out, &subject, &reviewed.change);
+            change(&mut out, &subject, file, &reviewed.change);
         }
         // Nobody needs to read twice that nothing happens.
         let has_news = |pod: &&Change| {
@@ -38,7 +39,7 @@ pub fn text(document: &Document, layout: Layout) -> String {
                 || !pod.warnings.is_empty()
         };
         if let Some(pod) = reviewed.pod.as_ref().filter(has_news) {
-            change(&mut out, &format!("pod of {subject}"), pod);
+            change(&mut out, &format!("pod of {subject}"), file, pod);
         }
     }
     if out.is_empty() && document.problems.is_empty() {
@@ -47,7 +48,7 @@ pub fn text(document: &Document, layout: Layout) -> String {
     out
 }
 
-fn change(out: &mut String, subject: &str, change: &Change) {
+fn change(out: &mut String, subject: &str, file: &str, change: &Change) {
     let word = change.word();
     let (tone, why) = match reason(change) {
         _ if !change.operations.is_empty() => (Tone::Good, String::new()),
@@ -63,7 +64,7 @@ fn change(out: &mut String, subject: &str, change: &Change) {
     let (before, after) = (yaml(&change.original), yaml(&change.patched));
     let (Ok(before), Ok(after)) = (before, after) else { return };
     let diff = TextDiff::from_lines(&before, &after);
-    let headers = (subject.to_owned(), format!("{subject} (patched)"));
+    let headers = (format!("{subject} ({file})"), format!("{subject} (patched)"));
     for line in diff.unified_diff().header(&headers.0, &headers.1).to_string().lines() {
         let tone = match line {
             _ if line.starts_with("--- ") || line.starts_with("+++ ") => Tone::Strong,
