@@ -5,10 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
-use crate::completion;
-use crate::explain;
-use crate::release;
-use crate::upgrade;
+use crate::{completion, explain, mutate, release, upgrade};
 
 /// See, understand and steer how pods end
 ///
@@ -51,6 +48,8 @@ pub enum Command {
     Upgrade(upgrade::UpgradeArgs),
     /// Let a pod that is held go now: the break-glass
     Release(release::ReleaseArgs),
+    /// Show what the webhook would change in manifests; asks no cluster
+    Mutate(mutate::MutateArgs),
     /// Print a script that completes commands in your shell
     Completion(completion::CompletionArgs),
 }

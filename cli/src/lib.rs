@@ -12,6 +12,8 @@ pub mod completion;
 pub mod explain;
 pub mod release;
 pub mod upgrade;
+pub mod docs;
+pub mod mutate;
 
 use std::process::ExitCode;
 
@@ -73,6 +75,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Release(args) => {
             release::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
         }
+        Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }

@@ -1,7 +1,10 @@
 //! `kubectl lameduck`, the real program, on the lab's cluster.
 //!
+//! * [`check`]: each planted fault is found, and a healthy cluster is silent.
+//! * [`mutate`]: what it says offline is what the API server stores.
 //! * [`steer`]: `explain`, `release` and `upgrade` do what they say.
 
+mod mutate;
 mod steer;
 
 use std::path::PathBuf;
