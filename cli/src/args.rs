@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::check;
 use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
@@ -42,6 +43,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look for what is wrong with the installation and with enrolled namespaces
+    Check(check::CheckArgs),
     /// Print a script that completes commands in your shell
     Completion(completion::CompletionArgs),
 }

@@ -7,6 +7,7 @@
 //! `lameduck-core`, the same code as in the webhook and in the controller.
 
 pub mod args;
+pub mod check;
 pub mod common;
 pub mod completion;
 
@@ -58,6 +59,7 @@ fn told(failure: &Failure) -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
+        Command::Check(args) => check::run(&args, &cli.cluster, cli.color).await,
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }

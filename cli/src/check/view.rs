@@ -1,0 +1,103 @@
+//! Findings as text, and as data.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::findings::{Finding, Reason, Severity};
+use crate::common::screen::Layout;
+use crate::common::table::{Cell, Table, Tone, indented};
+use crate::common::words::count;
+
+/// Findings of one reason that are shown to people; programs get all.
+const SHOWN_MAX: usize = 20;
+
+/// What `check` prints. The fields stay; more may come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Document {
+    /// Things that could be looked at.
+    pub checks: usize,
+    /// Findings with severity `error`.
+    pub errors: usize,
+    /// Findings with severity `warning`.
+    pub warnings: usize,
+    /// Findings with severity `info`.
+    pub infos: usize,
+    /// The worst first.
+    pub findings: Vec<Finding>,
+}
+
+impl Document {
+    /// A document of these findings.
+    #[must_use]
+    pub fn new(checks: usize, findings: Vec<Finding>) -> Self {
+        let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+        Self {
+            checks,
+            errors: of(Severity::Error),
+            warnings: of(Severity::Warning),
+            infos: of(Severity::Info),
+            findings,
+        }
+    }
+}
+
+/// The document for people.
+#[must_use]
+pub fn text(document: &Document, layout: Layout) -> String {
+    if document.findings.is_empty() {
+        return format!("no problems found: {}\n", count(document.checks, "check"));
+    }
+    let heads: &[&str] = if layout.wide {
+        &["SEVERITY", "REASON", "OBJECT", "MESSAGE", "CURE"]
+    } else {
+        &["SEVERITY", "REASON", "OBJECT"]
+    };
+    let mut of_reason: BTreeMap<Reason, usize> = BTreeMap::new();
+    let mut table = Table::new(heads);
+    for finding in &document.findings {
+        let seen = of_reason.entry(finding.reason).or_default();
+        *seen += 1;
+        if *seen <= SHOWN_MAX {
+            row(&mut table, finding, layout);
+        }
+    }
+    let mut out = table.render(layout);
+    for (reason, number) in of_reason {
+        if let Some(more) = number.checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+            let line = format!("and {more} more with {}; -o json has all", reason.word());
+            out.push_str(&indented(&line, Tone::Quiet, "", layout));
+        }
+    }
+    let summary = format!(
+        "\n{}, {}, {} in {}; docs/check.md explains the reasons\n",
+        count(document.errors, "error"),
+        count(document.warnings, "warning"),
+        count(document.infos, "info"),
+        count(document.checks, "check"),
+    );
+    out.push_str(&summary);
+    out
+}
+
+fn row(table: &mut Table, finding: &Finding, layout: Layout) {
+    let tone = match finding.severity {
+        Severity::Error => Tone::Bad,
+        Severity::Warning => Tone::Notable,
+        Severity::Info => Tone::Quiet,
+    };
+    let mut cells = vec![
+        Cell::toned(finding.severity.as_str(), tone),
+        finding.reason.word().into(),
+        finding.object.as_str().into(),
+    ];
+    if layout.wide {
+        cells.push(finding.message.as_str().into());
+        cells.push(finding.cure.as_str().into());
+        table.row(cells);
+    } else {
+        table.row(cells);
+        table.note(finding.message.as_str(), Tone::Plain);
+        table.note(format!("cure: {}", finding.cure), Tone::Quiet);
+    }
+}
