@@ -38,7 +38,7 @@ fn policies(facts: &Facts, found: &mut Vec<Finding>) {
     let Ok(policies) = &facts.policies else { return };
     let mut named: BTreeSet<&str> = BTreeSet::new();
     let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
-    let mut look = |namespace: Option<&str>, kind: &str, name: &str, label: Option<&str>| {
+    let look = |namespace: Option<&str>, kind: &str, name: &str, label: Option<&str>| {
         let object = match namespace {
             Some(namespace) => format!("{kind}/{namespace}/{name}"),
             None => format!("{kind}/{name}"),
