@@ -4,6 +4,8 @@ pub mod facts;
 pub mod findings;
 mod gather;
 pub mod read;
+#[cfg(test)]
+mod read_tests;
 pub mod rights;
 pub mod view;
 

@@ -101,3 +101,63 @@ fn row(table: &mut Table, finding: &Finding, layout: Layout) {
         table.note(format!("cure: {}", finding.cure), Tone::Quiet);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::findings::tests::{healthy, now, planted};
+    use super::*;
+
+    fn plain(document: &Document, layout: Layout) -> String {
+        anstream::adapter::strip_str(&text(document, layout)).to_string()
+    }
+
+    fn all() -> Document {
+        let mut found: Vec<Finding> =
+            planted().into_iter().flat_map(|(_, _, found)| found).collect();
+        found.sort();
+        Document::new(16, found)
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_one_line() {
+        let facts = healthy();
+        let found = super::super::findings::findings(&facts, now());
+        let document = Document::new(facts.looks().0, found);
+        assert_eq!(plain(&document, Layout::default()), "no problems found: 16 checks\n");
+    }
+
+    #[test]
+    fn every_reason_in_eighty_columns() {
+        let layout = Layout { columns: Some(80), wide: false };
+        insta::assert_snapshot!(plain(&all(), layout));
+    }
+
+    #[test]
+    fn every_reason_in_wide_rows() {
+        insta::assert_snapshot!(plain(&all(), Layout { columns: None, wide: true }));
+    }
+
+    #[test]
+    fn every_reason_as_json() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&all()).expect("JSON"));
+    }
+
+    #[test]
+    fn a_flood_is_bounded_for_people() {
+        let one = Finding {
+            severity: Severity::Warning,
+            reason: Reason::UnprotectedPod,
+            object: String::new(),
+            message: "why".into(),
+            cure: "what".into(),
+        };
+        let found =
+            (0..332).map(|n| Finding { object: format!("pod/shop/web-{n}"), ..one.clone() });
+        let document = Document::new(16, found.collect());
+        let shown = plain(&document, Layout::default());
+        assert_eq!(shown.matches("pod/shop/").count(), 20);
+        assert!(shown.contains("\nand 312 more with UnprotectedPod; -o json has all\n"), "{shown}");
+        assert!(shown.contains("\n0 errors, 332 warnings, 0 infos in 16 checks"), "{shown}");
+        assert_eq!(document.findings.len(), 332);
+    }
+}

@@ -4,7 +4,7 @@ pub mod installation;
 pub mod namespaces;
 mod reason;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use jiff::Timestamp;
 use serde::Serialize;
