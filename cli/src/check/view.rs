@@ -48,21 +48,14 @@ pub fn text(document: &Document, layout: Layout) -> String {
     if document.findings.is_empty() {
         return format!("no problems found: {}\n", count(document.checks, "check"));
     }
-    let heads: &[&str] = if layout.wide {
-        &["SEVERITY", "REASON", "OBJECT", "MESSAGE", "CURE"]
-    } else {
-        &["SEVERITY", "REASON", "OBJECT"]
-    };
     let mut of_reason: BTreeMap<Reason, usize> = BTreeMap::new();
-    let mut table = Table::new(heads);
-    for finding in &document.findings {
+    let shown = document.findings.iter().filter(|finding| {
         let seen = of_reason.entry(finding.reason).or_default();
         *seen += 1;
-        if *seen <= SHOWN_MAX {
-            row(&mut table, finding, layout);
-        }
-    }
-    let mut out = table.render(layout);
+        *seen <= SHOWN_MAX
+    });
+    let shown: Vec<&Finding> = shown.collect();
+    let mut out = if layout.wide { rows(&shown, layout) } else { paragraphs(&shown, layout) };
     for (reason, number) in of_reason {
         if let Some(more) = number.checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
             let line = format!("and {more} more with {}; -o json has all", reason.word());
@@ -80,26 +73,50 @@ pub fn text(document: &Document, layout: Layout) -> String {
     out
 }
 
-fn row(table: &mut Table, finding: &Finding, layout: Layout) {
-    let tone = match finding.severity {
+fn tone(severity: Severity) -> Tone {
+    match severity {
         Severity::Error => Tone::Bad,
         Severity::Warning => Tone::Notable,
         Severity::Info => Tone::Quiet,
-    };
-    let mut cells = vec![
-        Cell::toned(finding.severity.as_str(), tone),
-        finding.reason.word().into(),
-        finding.object.as_str().into(),
-    ];
-    if layout.wide {
-        cells.push(finding.message.as_str().into());
-        cells.push(finding.cure.as_str().into());
-        table.row(cells);
-    } else {
-        table.row(cells);
-        table.note(finding.message.as_str(), Tone::Plain);
-        table.note(format!("cure: {}", finding.cure), Tone::Quiet);
     }
+}
+
+/// One row for each, with all that is known.
+fn rows(findings: &[&Finding], layout: Layout) -> String {
+    let mut table = Table::new(&["SEVERITY", "REASON", "OBJECT", "MESSAGE", "CURE"]);
+    for finding in findings {
+        table.row([
+            Cell::toned(finding.severity.as_str(), tone(finding.severity)),
+            finding.reason.word().into(),
+            finding.object.as_str().into(),
+            finding.message.as_str().into(),
+            finding.cure.as_str().into(),
+        ]);
+    }
+    table.render(layout)
+}
+
+/// Some lines for each. Objects and cures are never cut or wrapped: people copy them.
+fn paragraphs(findings: &[&Finding], layout: Layout) -> String {
+    const SEVERITY: &str = "SEVERITY";
+    let words = findings.iter().map(|finding| finding.reason.word().len());
+    let width = words.max().unwrap_or(0);
+    let heads = format!("{SEVERITY}  {:<width$}  OBJECT", "REASON");
+    let mut out = format!("{}\n", Tone::Strong.paint(&heads));
+    for finding in findings {
+        let severity = finding.severity.as_str();
+        out.push_str(&format!(
+            "{}{:gap$}  {:<width$}  {}\n",
+            tone(finding.severity).paint(severity),
+            "",
+            finding.reason.word(),
+            finding.object,
+            gap = SEVERITY.len() - severity.len(),
+        ));
+        out.push_str(&indented(&finding.message, Tone::Plain, "  ", layout));
+        out.push_str(&format!("  {}\n", Tone::Quiet.paint(&format!("cure: {}", finding.cure))));
+    }
+    out
 }
 
 #[cfg(test)]

@@ -371,6 +371,8 @@ fn tke(installation: &Installation, found: &mut Vec<Finding>) {
     const CONFIG: &str = "configmap/kube-system/tke-service-controller-config";
     const INGRESS_CONFIG: &str = "configmap/kube-system/tke-ingress-controller-config";
     let Ok(tke) = &installation.tke else { return };
+    // Only who reads load balancers knows of whom to remind.
+    let reminds = matches!(&installation.clb, Ok(Some(access)) if access.configured);
     let older = |version: &Option<String>, least: (u32, u32, u32)| {
         let version = version.as_deref()?;
         numbers(version).filter(|version| *version < least).map(|_| version.to_owned())
@@ -385,7 +387,7 @@ fn tke(installation: &Installation, found: &mut Vec<Finding>) {
             ),
             "upgrade the service-controller in TKE's console to v2.4.0 or newer",
         ));
-    } else if let Some(version) = older(&tke.service_controller, (2, 4, 0)) {
+    } else if let Some(version) = older(&tke.service_controller, (2, 4, 0)).filter(|_| reminds) {
         found.push(Finding::new(
             Reason::TkeIgnoresReminders,
             CONFIG,
@@ -396,7 +398,7 @@ fn tke(installation: &Installation, found: &mut Vec<Finding>) {
             "upgrade the service-controller in TKE's console to v2.4.0 or newer",
         ));
     }
-    if let Some(version) = older(&tke.ingress_controller, (2, 6, 0)) {
+    if let Some(version) = older(&tke.ingress_controller, (2, 6, 0)).filter(|_| reminds) {
         found.push(Finding::new(
             Reason::TkeIgnoresReminders,
             INGRESS_CONFIG,
