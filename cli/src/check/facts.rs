@@ -225,9 +225,9 @@ pub struct Upgrade {
 }
 
 impl Facts {
-    /// How many of the looks could be taken, and every one that could not, with what it was about.
+    /// How many of the looks could be taken, and why each of the others could not.
     #[must_use]
-    pub fn looks(&self) -> (usize, Vec<(&'static str, &Unseen)>) {
+    pub fn looks(&self) -> (usize, Vec<&Unseen>) {
         fn unseen<T>(look: &Look<T>) -> Option<&Unseen> {
             look.as_ref().err()
         }
@@ -245,25 +245,24 @@ impl Facts {
             tke,
         } = &self.installation;
         let looks = [
-            ("the API server's version", unseen(server)),
-            ("Lameduck's kinds", unseen(missing_kinds)),
-            ("Lameduck's Deployments", unseen(components)),
-            ("the webhook configuration", unseen(hooks)),
-            ("the webhook's certificate", unseen(certificate)),
-            ("whether the webhook can be called", unseen(trial)),
-            ("the controllers' Lease", unseen(lease)),
-            ("the controllers", unseen(replicas)),
-            ("the rights of Lameduck's accounts", unseen(missing_rights)),
-            ("access to CLB", unseen(clb)),
-            ("TKE's controllers", unseen(tke)),
-            ("the policies", unseen(&self.policies)),
-            ("the labels of namespaces", unseen(&self.namespaces)),
-            ("the workloads", unseen(&self.workloads)),
-            ("the pods", unseen(&self.pods)),
-            ("the upgrades", unseen(&self.upgrades)),
+            unseen(server),
+            unseen(missing_kinds),
+            unseen(components),
+            unseen(hooks),
+            unseen(certificate),
+            unseen(trial),
+            unseen(lease),
+            unseen(replicas),
+            unseen(missing_rights),
+            unseen(clb),
+            unseen(tke),
+            unseen(&self.policies),
+            unseen(&self.namespaces),
+            unseen(&self.workloads),
+            unseen(&self.pods),
+            unseen(&self.upgrades),
         ];
-        let missed: Vec<_> =
-            looks.iter().filter_map(|(what, unseen)| unseen.map(|why| (*what, why))).collect();
+        let missed: Vec<&Unseen> = looks.iter().copied().flatten().collect();
         (looks.len() - missed.len(), missed)
     }
 }

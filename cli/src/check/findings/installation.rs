@@ -25,7 +25,7 @@ pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
         found.push(Finding::new(
             Reason::KindsMissing,
             "cluster",
-            "Lameduck is not installed: the API server knows none of its kinds, and there is no Deployment of it",
+            "Lameduck is not installed: the API server knows none of its kinds",
             APPLY,
         ));
         server(installation, found);
@@ -47,7 +47,7 @@ pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
 
 fn is_absent(installation: &Installation) -> bool {
     let kinds = installation.missing_kinds.as_ref().is_ok_and(|missing| missing.len() > 1);
-    kinds && installation.components.as_ref().is_ok_and(Vec::is_empty)
+    kinds && installation.components.as_ref().map_or(true, Vec::is_empty)
 }
 
 fn deployment(name: &str) -> String {

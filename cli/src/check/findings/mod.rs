@@ -59,14 +59,14 @@ pub fn findings(facts: &Facts, now: Timestamp) -> Vec<Finding> {
 
 /// What could not be looked at: nobody should take silence for health.
 fn not_checked(facts: &Facts, found: &mut Vec<Finding>) {
-    for (what, why) in facts.looks().1 {
+    for why in facts.looks().1 {
         match why {
             // One finding says so, for all kinds.
             Unseen::NoSuchKind => {}
             Unseen::Because(why) => found.push(Finding::new(
                 Reason::NotChecked,
                 "cluster",
-                format!("{what} could not be looked at: {why}"),
+                format!("not looked at: {why}"),
                 "ask for the right that is named, or let an admin run the check",
             )),
         }

@@ -429,7 +429,11 @@ fn a_cluster_without_lameduck_is_told_in_a_line() {
 
 #[test]
 fn what_could_not_be_seen_is_said_and_never_taken_for_wrong() {
-    let unseen = || Unseen::Because("forbidden".to_owned());
+    let number = std::cell::Cell::new(0);
+    let unseen = || {
+        number.set(number.get() + 1);
+        Unseen::Because(format!("forbidden, {}", number.get()))
+    };
     let found = with(|facts| {
         facts.installation = Installation {
             server: Err(unseen()),
