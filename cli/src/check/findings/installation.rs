@@ -209,7 +209,11 @@ fn hooks(installation: &Installation, now: Timestamp, found: &mut Vec<Finding>) 
         found.push(Finding::new(
             Reason::CaBundleUnusable,
             OBJECT,
-            format!("no valid certificate authority in the caBundle of {}", without.join(", ")),
+            if without.len() == hooks.len() {
+                "no entry has a valid certificate authority in its caBundle".to_owned()
+            } else {
+                format!("no valid certificate authority in the caBundle of {}", without.join(", "))
+            },
             "the controller that leads writes it: look at NoLeader and RightsMissing, and at its log",
         ));
     }

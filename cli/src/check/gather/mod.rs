@@ -89,3 +89,64 @@ async fn pages<T: Clone, U>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use kube::core::{ListMeta, Status, TypeMeta};
+
+    use super::*;
+
+    fn page(items: &[u32], token: &str) -> ObjectList<u32> {
+        let metadata = ListMeta { continue_: Some(token.to_owned()), ..ListMeta::default() };
+        ObjectList { types: TypeMeta::default(), metadata, items: items.to_vec() }
+    }
+
+    fn gone() -> Error {
+        Error::Api(Box::new(Status { code: 410, ..Status::default() }))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_list_is_read_by_pages_and_begun_again_where_it_expires() {
+        let expires = Cell::new(true);
+        let list = async |params: ListParams| {
+            assert_eq!(params.limit, Some(PAGE));
+            match params.continue_token.as_deref() {
+                None => Ok(page(&[1, 2], "second")),
+                Some(_) if expires.replace(false) => Err(gone()),
+                Some(token) => {
+                    assert_eq!(token, "second");
+                    Ok(page(&[3], ""))
+                }
+            }
+        };
+        let all = pages(ListParams::default(), list, |one| one * 10).await.expect("a list");
+        assert_eq!(all, [10, 20, 30]);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_list_that_always_expires_is_given_up() {
+        let asked = Cell::new(0);
+        let list = async |_| -> Result<ObjectList<u32>, Error> {
+            asked.set(asked.get() + 1);
+            Err(gone())
+        };
+        assert!(pages(ListParams::default(), list, |one| one).await.is_err());
+        assert_eq!(asked.get(), RESTARTS_MAX + 1);
+    }
+
+    #[test]
+    fn only_a_cluster_that_does_not_answer_ends_the_check() {
+        let answer = |code, message: &str| {
+            let status = Status { code, message: message.to_owned(), ..Status::default() };
+            look("it cannot be read", Err::<(), _>(Error::Api(Box::new(status))))
+        };
+        assert!(matches!(answer(403, "forbidden"), Ok(Err(Unseen::Because(_)))));
+        assert!(matches!(answer(404, "404 page not found"), Ok(Err(Unseen::NoSuchKind))));
+        for code in [401, 429, 500, 503] {
+            let failure = answer(code, "away").expect_err("no answer");
+            assert_eq!(failure.exit, Exit::Unreachable, "{code}");
+        }
+    }
+}
