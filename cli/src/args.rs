@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
-use crate::{completion, explain, mutate, release, upgrade};
+use crate::{check, completion, explain, mutate, release, upgrade};
 
 /// See, understand and steer how pods end
 ///
@@ -50,6 +50,8 @@ pub enum Command {
     Release(release::ReleaseArgs),
     /// Show what the webhook would change in manifests; asks no cluster
     Mutate(mutate::MutateArgs),
+    /// Look for what is wrong with the installation and with enrolled namespaces
+    Check(check::CheckArgs),
     /// Print a script that completes commands in your shell
     Completion(completion::CompletionArgs),
 }

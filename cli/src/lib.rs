@@ -7,13 +7,14 @@
 //! `lameduck-core`, the same code as in the webhook and in the controller.
 
 pub mod args;
+pub mod check;
 pub mod common;
 pub mod completion;
+pub mod docs;
 pub mod explain;
+pub mod mutate;
 pub mod release;
 pub mod upgrade;
-pub mod docs;
-pub mod mutate;
 
 use std::process::ExitCode;
 
@@ -76,6 +77,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
             release::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
         }
         Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
+        Command::Check(args) => check::run(&args, &cli.cluster, cli.color).await,
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }

@@ -7,6 +7,7 @@
 //! * [`faults`]: parts that die while pods end.
 //! * [`holds`]: the hold in containers of all kinds.
 //! * [`kube_proxy`]: what clients inside the cluster see.
+//! * [`cli`]: `kubectl lameduck`, the real program.
 //! * [`tke`]: all of that for pods behind Tencent's load balancers.
 //!
 //! The tests share a cluster and load it: one at a time ([`bench::Bench`]). Only scenarios and safeguards are

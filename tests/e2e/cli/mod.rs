@@ -4,6 +4,7 @@
 //! * [`mutate`]: what it says offline is what the API server stores.
 //! * [`steer`]: `explain`, `release` and `upgrade` do what they say.
 
+mod check;
 mod mutate;
 mod steer;
 

@@ -1,0 +1,437 @@
+//! What is wrong with the installation.
+
+use jiff::{SignedDuration, Timestamp};
+use lameduck_api::names::{CUSTOM_WEIGHT_INGRESS, CUSTOM_WEIGHT_SERVICE, SYSTEM_NAMESPACE};
+
+use super::{Finding, Reason};
+use crate::check::facts::{Certificate, Component, Facts, Installation, Lease, Trial};
+use crate::check::rights;
+use crate::common::words::{count, since};
+
+/// What brings back whatever is missing. An installation with additions of its own has another folder.
+const APPLY: &str = "kubectl apply -k manifests/base (or your own kustomization of it)";
+const CONTROLLER: &str = "lameduck-controller";
+const WEBHOOK: &str = "lameduck-webhook";
+/// Certificates are renewed 10 days before they end, so one with 7 days left was not.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// A clock here and one there may differ, and a leader that is replaced is followed within its lease.
+const LEASE_SLACK: SignedDuration = SignedDuration::from_secs(15);
+/// The lowest minor version of Kubernetes 1 that is promised.
+const SERVER_MINOR_LEAST: u32 = 33;
+
+pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
+    let installation = &facts.installation;
+    if is_absent(installation) {
+        found.push(Finding::new(
+            Reason::KindsMissing,
+            "cluster",
+            "Lameduck is not installed: the API server knows none of its kinds",
+            APPLY,
+        ));
+        server(installation, found);
+        return;
+    }
+    server(installation, found);
+    kinds(installation, found);
+    components(installation, found);
+    versions(facts, found);
+    hooks(installation, now, found);
+    certificate(installation, now, found);
+    trial(installation, found);
+    leader(installation, now, found);
+    replicas(installation, found);
+    missing_rights(installation, found);
+    clb(installation, found);
+    tke(installation, found);
+}
+
+fn is_absent(installation: &Installation) -> bool {
+    let kinds = installation.missing_kinds.as_ref().is_ok_and(|missing| missing.len() > 1);
+    kinds && installation.components.as_ref().map_or(true, Vec::is_empty)
+}
+
+fn deployment(name: &str) -> String {
+    format!("deployment/{SYSTEM_NAMESPACE}/{name}")
+}
+
+fn server(installation: &Installation, found: &mut Vec<Finding>) {
+    if let Ok((major, minor, name)) = &installation.server
+        && (*major, *minor) < (1, SERVER_MINOR_LEAST)
+    {
+        found.push(Finding::new(
+            Reason::ServerTooOld,
+            "cluster",
+            format!("the API server is {name}; Lameduck promises to run on 1.{SERVER_MINOR_LEAST} and newer"),
+            format!("upgrade the cluster to 1.{SERVER_MINOR_LEAST} or newer"),
+        ));
+    }
+}
+
+fn kinds(installation: &Installation, found: &mut Vec<Finding>) {
+    for kind in installation.missing_kinds.iter().flatten() {
+        found.push(Finding::new(
+            Reason::KindsMissing,
+            format!("customresourcedefinition/{kind}.lameduck.dev"),
+            format!("the API server does not know {kind}"),
+            "kubectl apply -k manifests/crds",
+        ));
+    }
+}
+
+fn components(installation: &Installation, found: &mut Vec<Finding>) {
+    let Ok(components) = &installation.components else { return };
+    for (name, what_is_lost) in [
+        (CONTROLLER, "pods that end are held for as long as they may be"),
+        (WEBHOOK, "pods start unprotected, and changes to enrolled workloads are refused"),
+    ] {
+        let Some(component) = components.iter().find(|one| one.name == name) else {
+            found.push(Finding::new(
+                Reason::ComponentMissing,
+                deployment(name),
+                format!("there is no such Deployment: {what_is_lost}"),
+                APPLY,
+            ));
+            continue;
+        };
+        let Component { wanted, ready, .. } = component;
+        if *wanted == 0 {
+            found.push(Finding::new(
+                Reason::ComponentDown,
+                deployment(name),
+                format!("it is scaled to 0: {what_is_lost}"),
+                format!("kubectl -n {SYSTEM_NAMESPACE} scale deployment {name} --replicas=2"),
+            ));
+        } else if *ready == 0 {
+            found.push(Finding::new(
+                Reason::ComponentDown,
+                deployment(name),
+                format!("none of {} is ready: {what_is_lost}", count_of(*wanted)),
+                describe(name),
+            ));
+        } else if ready < wanted {
+            found.push(Finding::new(
+                Reason::ReplicasNotReady,
+                deployment(name),
+                format!("{ready} of {} are ready", count_of(*wanted)),
+                describe(name),
+            ));
+        }
+    }
+}
+
+fn count_of(replicas: i32) -> String {
+    count(usize::try_from(replicas).unwrap_or(0), "replica")
+}
+
+fn describe(name: &str) -> String {
+    format!("kubectl -n {SYSTEM_NAMESPACE} describe pods -l app.kubernetes.io/name={name}")
+}
+
+/// The tag of an image, where it is a version: `0.1.0` of `docker.io/lameduck/webhook:0.1.0`.
+fn tag(image: &str) -> Option<&str> {
+    let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
+    let version = tag.strip_prefix('v').unwrap_or(tag);
+    (!version.contains('/') && numbers(version).is_some()).then_some(version)
+}
+
+/// Major, minor and patch.
+fn numbers(version: &str) -> Option<(u32, u32, u32)> {
+    let version = version.strip_prefix('v').unwrap_or(version);
+    let core = version.split(['-', '+']).next()?;
+    let mut parts = core.split('.').map(str::parse::<u32>);
+    let mut next = || parts.next()?.ok();
+    Some((next()?, next()?, next()?))
+}
+
+fn versions(facts: &Facts, found: &mut Vec<Finding>) {
+    // What a replica says of itself counts more than the tag of its image.
+    let said = facts.installation.replicas.iter().flatten().filter_map(|replica| {
+        let version = &replica.state.as_ref().ok()?.version;
+        (!version.is_empty()).then(|| (format!("pod {}", replica.pod), version.clone()))
+    });
+    let tagged = facts.installation.components.iter().flatten().filter_map(|component| {
+        Some((format!("deployment {}", component.name), tag(&component.image)?.to_owned()))
+    });
+    let all: Vec<(String, String)> = tagged.chain(said).collect();
+    let Some((_, first)) = all.first() else { return };
+    if all.iter().any(|(_, version)| version != first) {
+        let list: Vec<String> =
+            all.iter().map(|(who, version)| format!("{who} {version}")).collect();
+        found.push(Finding::new(
+            Reason::VersionsDiffer,
+            format!("namespace/{SYSTEM_NAMESPACE}"),
+            format!("parts of Lameduck have different versions: {}", list.join(", ")),
+            "apply the manifests of one version, and wait for the rollout",
+        ));
+    } else if *first != facts.client_version {
+        found.push(Finding::new(
+            Reason::ClientVersionDiffers,
+            format!("namespace/{SYSTEM_NAMESPACE}"),
+            format!("this command is {}, the installation is {first}", facts.client_version),
+            format!("use kubectl-lameduck {first}"),
+        ));
+    }
+}
+
+fn hooks(installation: &Installation, now: Timestamp, found: &mut Vec<Finding>) {
+    const OBJECT: &str = "mutatingwebhookconfiguration/lameduck";
+    let hooks = match &installation.hooks {
+        Ok(Some(hooks)) => hooks,
+        Ok(None) => {
+            found.push(Finding::new(
+                Reason::HooksMissing,
+                OBJECT,
+                "there is no such object: the API server asks nobody, and pods start unprotected",
+                APPLY,
+            ));
+            return;
+        }
+        Err(_) => return,
+    };
+    let missing: Vec<String> = rights::hooks()
+        .into_iter()
+        .filter(|name| hooks.iter().all(|hook| hook.name != *name))
+        .collect();
+    if !missing.is_empty() {
+        found.push(Finding::new(
+            Reason::HooksMissing,
+            OBJECT,
+            format!("entries are missing: {}", missing.join(", ")),
+            APPLY,
+        ));
+    }
+    let without: Vec<&str> = hooks
+        .iter()
+        .filter(|hook| hook.trusts_until.is_none_or(|until| until <= now))
+        .map(|hook| hook.name.as_str())
+        .collect();
+    if !without.is_empty() {
+        found.push(Finding::new(
+            Reason::CaBundleUnusable,
+            OBJECT,
+            if without.len() == hooks.len() {
+                "no entry has a valid certificate authority in its caBundle".to_owned()
+            } else {
+                format!("no valid certificate authority in the caBundle of {}", without.join(", "))
+            },
+            "the controller that leads writes it: look at NoLeader and RightsMissing, and at its log",
+        ));
+    }
+}
+
+fn certificate(installation: &Installation, now: Timestamp, found: &mut Vec<Finding>) {
+    let object = format!("secret/{SYSTEM_NAMESPACE}/{}", rights::WEBHOOK_TLS_SECRET);
+    let renewed = format!(
+        "the controller that leads renews it: kubectl -n {SYSTEM_NAMESPACE} logs -l \
+         app.kubernetes.io/name={CONTROLLER} --prefix"
+    );
+    let (reason, message) = match &installation.certificate {
+        Ok(Some(Certificate::Until(until))) if *until <= now => (
+            Reason::CertificateExpired,
+            format!("the webhook's certificate expired {} ago, at {until}", since(*until, now)),
+        ),
+        Ok(Some(Certificate::Until(until))) if until.duration_since(now) < EXPIRES_SOON => (
+            Reason::CertificateExpiring,
+            format!(
+                "the webhook's certificate expires in {}, at {until}; it should have been renewed",
+                since(now, *until)
+            ),
+        ),
+        Ok(Some(Certificate::Unreadable(why))) => (
+            Reason::CertificateUnusable,
+            format!("the webhook's certificate cannot be read: {why}"),
+        ),
+        Ok(None) => (Reason::CertificateUnusable, "the webhook has no certificate".to_owned()),
+        Ok(Some(Certificate::Until(_))) | Err(_) => return,
+    };
+    found.push(Finding::new(reason, object, message, renewed));
+}
+
+fn trial(installation: &Installation, found: &mut Vec<Finding>) {
+    let object = format!("service/{SYSTEM_NAMESPACE}/{WEBHOOK}");
+    match &installation.trial {
+        Ok(Trial::Changed) | Err(_) => {}
+        Ok(Trial::Unchanged) => found.push(Finding::new(
+            Reason::WebhookNotCalled,
+            "mutatingwebhookconfiguration/lameduck",
+            "a StatefulSet that was created on trial (dry run) with a policy label was not changed: the API \
+             server does not ask the webhook",
+            APPLY,
+        )),
+        Ok(Trial::Uncalled(why)) => {
+            let cure = if why.contains("x509") || why.contains("certificate") {
+                "the certificate is not trusted: look at CertificateExpired and CaBundleUnusable".to_owned()
+            } else {
+                describe(WEBHOOK)
+            };
+            found.push(Finding::new(
+                Reason::WebhookUnreachable,
+                object,
+                format!("the API server cannot call it: {why}"),
+                cure,
+            ));
+        }
+    }
+}
+
+/// Why nobody leads; none where somebody does.
+pub(in crate::check) fn no_leader(lease: Option<&Lease>, now: Timestamp) -> Option<String> {
+    let Some(lease) = lease else { return Some("there is no Lease: nobody ever led".to_owned()) };
+    if lease.holder.is_empty() {
+        return Some("its holder gave it back, and nobody took it".to_owned());
+    }
+    let Some(renewed_at) = lease.renewed_at else {
+        return Some(format!("{} holds it and never renewed it", lease.holder));
+    };
+    let silent = now.duration_since(renewed_at);
+    (silent > SignedDuration::from_secs(lease.seconds).saturating_add(LEASE_SLACK)).then(|| {
+        format!("{} holds it, and has been silent for {}", lease.holder, since(renewed_at, now))
+    })
+}
+
+fn leader(installation: &Installation, now: Timestamp, found: &mut Vec<Finding>) {
+    let Ok(lease) = &installation.lease else { return };
+    if let Some(why) = no_leader(lease.as_ref(), now) {
+        found.push(Finding::new(
+            Reason::NoLeader,
+            format!("lease/{SYSTEM_NAMESPACE}/{CONTROLLER}"),
+            format!(
+                "no controller leads: {why}. No pod that ends is let go, and no upgrade goes on"
+            ),
+            describe(CONTROLLER),
+        ));
+    }
+}
+
+fn replicas(installation: &Installation, found: &mut Vec<Finding>) {
+    for replica in installation.replicas.iter().flatten() {
+        let object = format!("pod/{SYSTEM_NAMESPACE}/{}", replica.pod);
+        match &replica.state {
+            Ok(state) if state.unready_watches.is_empty() => {}
+            Ok(state) => found.push(Finding::new(
+                Reason::WatchNotReady,
+                object,
+                format!("it does not hear of what happens: {}", state.unready_watches.join("; ")),
+                format!("kubectl -n {SYSTEM_NAMESPACE} logs {}", replica.pod),
+            )),
+            Err(why) => found.push(Finding::new(
+                Reason::ControllerNotAsked,
+                object,
+                why.clone(),
+                "asking needs the right to get pods/proxy, and a controller of the same version",
+            )),
+        }
+    }
+}
+
+fn missing_rights(installation: &Installation, found: &mut Vec<Finding>) {
+    /// Rights that a line names; a binding that is gone takes forty away.
+    const NAMED_MAX: usize = 6;
+    for (account, rights) in installation.missing_rights.iter().flatten() {
+        if rights.is_empty() {
+            continue;
+        }
+        let more = match rights.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let named = rights.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+        found.push(Finding::new(
+            Reason::RightsMissing,
+            format!("serviceaccount/{SYSTEM_NAMESPACE}/{account}"),
+            format!("it may not {named}{more}"),
+            APPLY,
+        ));
+    }
+}
+
+fn clb(installation: &Installation, found: &mut Vec<Finding>) {
+    let Ok(Some(access)) = &installation.clb else { return };
+    let Some(error) = &access.error else { return };
+    let call = access.call.as_deref().unwrap_or("the CLB API");
+    // Codes of Tencent Cloud's API (document 214/30667), as the API's client passes them on.
+    let cure = if error.contains("UnauthorizedOperation") {
+        "attach manifests/components/tencent-clb/cam-policy.json to the identity: docs/tencent-clb.md"
+    } else if error.contains("AuthFailure") {
+        "put a valid key into the Secret lameduck-clb-credentials of lameduck-system: docs/tencent-clb.md"
+    } else if error.contains("redential") {
+        "give the controller credentials, in one of the three ways of docs/tencent-clb.md"
+    } else if error.contains("Region") || error.contains("Vpc") || error.contains("VPC") {
+        "correct region and vpcId in the ConfigMap lameduck-clb of lameduck-system: docs/tencent-clb.md"
+    } else {
+        "docs/tencent-clb.md, \"Troubleshooting by reason\""
+    };
+    found.push(Finding::new(
+        Reason::ClbAccessFailed,
+        deployment(CONTROLLER),
+        format!(
+            "load balancers cannot be read, so no pod behind one is let go in time: {call}: {error}"
+        ),
+        cure,
+    ));
+}
+
+fn tke(installation: &Installation, found: &mut Vec<Finding>) {
+    const CONFIG: &str = "configmap/kube-system/tke-service-controller-config";
+    const INGRESS_CONFIG: &str = "configmap/kube-system/tke-ingress-controller-config";
+    let Ok(tke) = &installation.tke else { return };
+    // Only who reads load balancers knows of whom to remind.
+    let reminds = matches!(&installation.clb, Ok(Some(access)) if access.configured);
+    let older = |version: &Option<String>, least: (u32, u32, u32)| {
+        let version = version.as_deref()?;
+        numbers(version).filter(|version| *version < least).map(|_| version.to_owned())
+    };
+    if let Some(version) = older(&tke.service_controller, (2, 2, 0)) {
+        found.push(Finding::new(
+            Reason::TkeTooOld,
+            CONFIG,
+            format!(
+                "TKE's service-controller is {version}: before v2.2.0 it does not take the weight of a pod \
+                 that ends to 0 by itself"
+            ),
+            "upgrade the service-controller in TKE's console to v2.4.0 or newer",
+        ));
+    } else if let Some(version) = older(&tke.service_controller, (2, 4, 0)).filter(|_| reminds) {
+        found.push(Finding::new(
+            Reason::TkeIgnoresReminders,
+            CONFIG,
+            format!(
+                "TKE's service-controller is {version}: before v2.4.0 it does not obey \
+                 {CUSTOM_WEIGHT_SERVICE}, by which Lameduck reminds it of a pod that ends"
+            ),
+            "upgrade the service-controller in TKE's console to v2.4.0 or newer",
+        ));
+    }
+    if let Some(version) = older(&tke.ingress_controller, (2, 6, 0)).filter(|_| reminds) {
+        found.push(Finding::new(
+            Reason::TkeIgnoresReminders,
+            INGRESS_CONFIG,
+            format!(
+                "TKE's ingress-controller is {version}: before v2.6.0 it does not obey \
+                 {CUSTOM_WEIGHT_INGRESS}, by which Lameduck reminds it of a pod that ends"
+            ),
+            "upgrade the ingress-controller in TKE's console to v2.6.0 or newer",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_tags() {
+        for (image, version) in [
+            ("docker.io/lameduck/webhook:0.1.0", Some("0.1.0")),
+            ("registry:5000/lameduck/webhook:v1.2.3-rc.1", Some("1.2.3-rc.1")),
+            ("registry:5000/lameduck/webhook", None),
+            ("webhook:latest", None),
+            ("webhook:0.1.0@sha256:abc", Some("0.1.0")),
+            ("webhook", None),
+        ] {
+            assert_eq!(tag(image), version, "{image}");
+        }
+        assert!(numbers("v2.11.4") > numbers("v2.4.0"));
+        assert_eq!(numbers("2.4"), None);
+    }
+}
