@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
-use crate::completion;
+use crate::{completion, status};
 
 /// See, understand and steer how pods end
 ///
@@ -42,6 +42,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show enrolled workloads, pods that end now, and upgrades
+    Status(status::StatusArgs),
     /// Print a script that completes commands in your shell
     Completion(completion::CompletionArgs),
 }

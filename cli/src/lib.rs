@@ -9,6 +9,7 @@
 pub mod args;
 pub mod common;
 pub mod completion;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,7 @@ fn told(failure: &Failure) -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
+        Command::Status(args) => status::run(args, &cli.cluster, cli.color).await,
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }

@@ -1,5 +1,6 @@
 //! Numbers as people say them.
 
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// A duration as kubectl shows ages: `42s`, `3m12s`, `5h04m`, `12d`. What is negative is `0s`: clocks differ.
@@ -18,6 +19,13 @@ pub fn duration(duration: SignedDuration) -> String {
 #[must_use]
 pub fn since(then: Timestamp, now: Timestamp) -> String {
     duration(now.duration_since(then))
+}
+
+/// `12:00:03Z`, as Lameduck's own messages have it.
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
+    let time = at.to_zoned(TimeZone::UTC).datetime().time();
+    format!("{:02}:{:02}:{:02}Z", time.hour(), time.minute(), time.second())
 }
 
 /// `1 pod`, `3 pods`.
@@ -43,6 +51,8 @@ mod tests {
         ] {
             assert_eq!(duration(SignedDuration::from_secs(seconds)), text);
         }
+        let at: Timestamp = "2026-11-22T14:32:09Z".parse().expect("a time");
+        assert_eq!(clock(at), "14:32:09Z");
         assert_eq!([count(1, "pod"), count(0, "pod")], ["1 pod", "0 pods"]);
     }
 }
