@@ -1,6 +1,7 @@
 //! Columns as kubectl has them: no lines, two spaces between, the last one as long as it is.
 
 use anstyle::{AnsiColor, Style};
+use textwrap::WordSplitter;
 use unicode_width::UnicodeWidthStr;
 
 use super::screen::Layout;
@@ -94,11 +95,12 @@ impl Table {
         self
     }
 
-    /// Columns that it takes as it is, without the notes.
+    /// Columns that it takes without its notes, once the elastic ones have given way.
     #[must_use]
-    pub fn width(&self) -> usize {
-        let widths = self.widths();
-        widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
+    pub fn least_width(&self) -> usize {
+        let mut widths = self.widths();
+        self.squeeze(&mut widths, 0);
+        width(&widths)
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -114,8 +116,8 @@ impl Table {
     /// Takes from the widest of the elastic columns until the table fits.
     fn squeeze(&self, widths: &mut [usize], columns: usize) {
         /// Less says nothing of a name.
-        const LEAST: usize = 10;
-        let mut surplus = self.width().saturating_sub(columns);
+        const LEAST: usize = 8;
+        let mut surplus = width(widths).saturating_sub(columns);
         while surplus > 0 {
             let widest = self.elastic.iter().copied().max_by_key(|at| widths.get(*at));
             match widest.and_then(|at| widths.get_mut(at)).filter(|width| **width > LEAST) {
@@ -164,6 +166,11 @@ impl Table {
         }
         out
     }
+}
+
+/// Columns of a table whose columns have these widths.
+fn width(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
 }
 
 fn line(out: &mut String, cells: &[Cell], widths: &[usize], layout: Layout) {
@@ -216,7 +223,13 @@ pub fn indented(text: &str, tone: Tone, indent: &str, layout: Layout) -> String 
     const LEAST: usize = 20;
     let lines = match layout.columns {
         None => vec![text.into()],
-        Some(columns) => textwrap::wrap(text, columns.saturating_sub(indent.width()).max(LEAST)),
+        Some(columns) => {
+            let columns = columns.saturating_sub(indent.width()).max(LEAST);
+            // A name with a hyphen stays whole where it fits: people copy it.
+            let options =
+                textwrap::Options::new(columns).word_splitter(WordSplitter::NoHyphenation);
+            textwrap::wrap(text, options)
+        }
     };
     lines.iter().map(|line| format!("{indent}{}\n", tone.paint(line))).collect()
 }

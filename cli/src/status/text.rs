@@ -64,7 +64,7 @@ impl Text<'_> {
         let target = status.workload.as_ref().map(|target| format!("  {target}"));
         let ending = count(status.ending.len(), "pod");
         let line = format!(
-            "{}  {scope}{}  {ending} ending",
+            "{}  {ending} ending  {scope}{}",
             clock(status.time),
             target.unwrap_or_default(),
         );
@@ -76,11 +76,19 @@ impl Text<'_> {
     }
 
     /// A table whose rows begin with the namespace where there is more than one.
-    fn table(&self, heads: &[&'static str]) -> Table {
-        let (mut all, elastic): (Vec<&'static str>, &[usize]) =
-            if self.is_scoped() { (Vec::new(), &[0]) } else { (vec!["NAMESPACE"], &[0, 1]) };
-        all.extend(heads);
-        Table::new(&all).elastic(elastic)
+    /// The first `names` columns give way where the terminal is narrow.
+    fn table(&self, heads: &[&'static str], names: usize) -> Table {
+        let first: &[&'static str] = if self.is_scoped() { &[] } else { &["NAMESPACE"] };
+        let elastic: Vec<usize> = (0..names + first.len()).collect();
+        Table::new(&[first, heads].concat()).elastic(&elastic)
+    }
+
+    /// The first of the tables that the terminal is wide enough for; else the last one.
+    fn fitting<const N: usize>(&self, tables: [Table; N]) -> String {
+        let columns = self.layout.columns.unwrap_or(usize::MAX);
+        let fits = |table: &&Table| table.least_width() <= columns;
+        let table = tables.iter().find(fits).or(tables.last());
+        table.map_or_else(String::new, |table| self.rendered(table))
     }
 
     fn row(&self, table: &mut Table, namespace: &str, cells: Vec<Cell>) {
@@ -93,7 +101,7 @@ impl Text<'_> {
         if self.layout.wide {
             heads.push("MODE");
         }
-        let mut table = self.table(&heads);
+        let mut table = self.table(&heads, 2);
         for one in &self.status.workloads {
             self.row(&mut table, &one.namespace, self.workload(one));
             for why in &one.unprotected {
@@ -144,25 +152,24 @@ impl Text<'_> {
     }
 
     fn ending(&self) -> String {
-        let full = self.ending_table(true);
-        let fits = self.layout.columns.is_none_or(|columns| full.width() <= columns);
         // The reason is the first to go: the sentence below says the same.
-        self.rendered(&if fits { full } else { self.ending_table(false) })
+        let tables = [(true, self.is_live), (false, self.is_live), (false, false)];
+        self.fitting(tables.map(|(reason, bars)| self.ending_table(reason, bars)))
     }
 
-    fn ending_table(&self, with_reason: bool) -> Table {
-        let mut heads = vec!["ENDING POD", "HELD", "TRAFFIC", "CONNECTIONS", "GOES BY"];
+    fn ending_table(&self, with_reason: bool, with_bars: bool) -> Table {
+        let mut heads = vec!["POD", "HELD", "TRAFFIC", "CONNECTIONS", "GOES BY"];
         if self.layout.wide {
             heads.extend(["PHASE", "POLICY", "NODE", "DEADLINE", "KILLED AT", "UID"]);
         }
-        let mut table = self.table(&heads);
+        let mut table = self.table(&heads, 1);
         for pod in &self.status.ending {
             let mut cells = vec![
                 Cell::from(pod.pod.as_str()),
-                Cell::from(self.held(pod)),
+                Cell::from(held(pod)),
                 traffic(pod, with_reason),
                 Cell::from(connections(pod)),
-                self.goes_by(pod),
+                goes_by(pod, with_bars),
             ];
             if self.layout.wide {
                 let clock_or_none = |at: Option<_>| at.map_or_else(|| "-".to_owned(), clock);
@@ -181,41 +188,21 @@ impl Text<'_> {
         table
     }
 
-    fn held(&self, pod: &Ending) -> String {
-        match (pod.phase, pod.since_seconds) {
-            (_, Some(seconds)) if pod.phase != Phase::NotHeld => seconds_of(seconds),
-            (Phase::NotHeld, _) => "not held".to_owned(),
-            _ => "?".to_owned(),
-        }
-    }
-
-    fn goes_by(&self, pod: &Ending) -> Cell {
-        let Some(left) = pod.deadline_in_seconds else { return Cell::from("-") };
-        let tone = match left {
-            0 => Tone::Bad,
-            1..60 => Tone::Notable,
-            _ => Tone::Plain,
-        };
-        let words = if left == 0 { "now".to_owned() } else { format!("in {}", seconds_of(left)) };
-        if !self.is_live {
-            return Cell::toned(words, tone);
-        }
-        let gone = u64::try_from(pod.since_seconds.unwrap_or(0)).unwrap_or(0);
-        let whole = gone + u64::try_from(left).unwrap_or(0);
-        Cell::toned(format!("{} {words}", bar(gone, whole, BAR)), tone)
-    }
-
     fn upgrades(&self) -> String {
-        let mut heads = vec!["UPGRADE OF", "PHASE", "UPDATED", "OUT", "STEP", "SINCE"];
+        self.fitting([self.is_live, false].map(|bars| self.upgrade_table(bars)))
+    }
+
+    fn upgrade_table(&self, with_bars: bool) -> Table {
+        let mut heads = vec!["UPGRADE", "PHASE", "UPDATED", "OUT", "STEP", "SINCE"];
         if self.layout.wide {
             heads.extend(["REASON", "REVISION", "STARTED"]);
         }
-        let mut table = self.table(&heads);
+        let mut table = self.table(&heads, 1);
         let is_named = self.status.workload.is_some();
         let shown = |one: &&Upgrade| is_named || !one.is_past(self.status.time);
         for one in self.status.upgrades.iter().filter(shown) {
             let updated = format!("{}/{}", one.updated, one.total);
-            let updated = if self.is_live {
+            let updated = if with_bars {
                 format!("{} {updated}", bar(one.updated.into(), one.total.into(), BAR))
             } else {
                 updated
@@ -260,7 +247,7 @@ impl Text<'_> {
                 table.note(one.message.as_str(), Tone::Quiet);
             }
         }
-        self.rendered(&table)
+        table
     }
 
     fn notes(&self) -> String {
@@ -277,6 +264,30 @@ impl Text<'_> {
     fn rendered(&self, table: &Table) -> String {
         if table.is_empty() { String::new() } else { table.render(self.layout) }
     }
+}
+
+fn held(pod: &Ending) -> String {
+    match (pod.phase, pod.since_seconds) {
+        (_, Some(seconds)) if pod.phase != Phase::NotHeld => seconds_of(seconds),
+        (Phase::NotHeld, _) => "not held".to_owned(),
+        _ => "?".to_owned(),
+    }
+}
+
+fn goes_by(pod: &Ending, with_bar: bool) -> Cell {
+    let Some(left) = pod.deadline_in_seconds else { return Cell::from("-") };
+    let tone = match left {
+        0 => Tone::Bad,
+        1..60 => Tone::Notable,
+        _ => Tone::Plain,
+    };
+    let words = if left == 0 { "now".to_owned() } else { format!("in {}", seconds_of(left)) };
+    if !with_bar {
+        return Cell::toned(words, tone);
+    }
+    let gone = u64::try_from(pod.since_seconds.unwrap_or(0)).unwrap_or(0);
+    let whole = gone + u64::try_from(left).unwrap_or(0);
+    Cell::toned(format!("{} {words}", bar(gone, whole, BAR)), tone)
 }
 
 fn seconds_of(seconds: i64) -> String {
