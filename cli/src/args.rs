@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
-use crate::{check, completion, explain, mutate, release, upgrade};
+use crate::{check, completion, explain, mutate, release, status, upgrade};
 
 /// See, understand and steer how pods end
 ///
@@ -52,6 +52,8 @@ pub enum Command {
     Mutate(mutate::MutateArgs),
     /// Look for what is wrong with the installation and with enrolled namespaces
     Check(check::CheckArgs),
+    /// Show enrolled workloads, pods that end now, and upgrades
+    Status(status::StatusArgs),
     /// Print a script that completes commands in your shell
     Completion(completion::CompletionArgs),
 }

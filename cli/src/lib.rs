@@ -14,6 +14,7 @@ pub mod docs;
 pub mod explain;
 pub mod mutate;
 pub mod release;
+pub mod status;
 pub mod upgrade;
 
 use std::process::ExitCode;
@@ -78,6 +79,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
         Command::Check(args) => check::run(&args, &cli.cluster, cli.color).await,
+        Command::Status(args) => status::run(args, &cli.cluster, cli.color).await,
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }

@@ -49,6 +49,8 @@ mod tests {
         ] {
             assert_eq!(duration(SignedDuration::from_secs(seconds)), text);
         }
+        let at: Timestamp = "2026-11-22T14:32:09Z".parse().expect("a time");
+        assert_eq!(clock(at), "14:32:09Z");
         assert_eq!([count(1, "pod"), count(0, "pod")], ["1 pod", "0 pods"]);
     }
 }

@@ -1,6 +1,8 @@
 //! What `explain` says of objects that were recorded in the lab, in the middle of an upgrade behind a CLB: web-2
 //! was deleted, its traffic is off, and ten connections to it are left.
 
+#![allow(clippy::expect_used, reason = "a test ends where it cannot go on")]
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
