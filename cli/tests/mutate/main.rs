@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test ends where it cannot go on")]
 
 mod corpus;
+mod files;
 mod golden;
 mod hostile;
 
