@@ -67,19 +67,19 @@ fn told(failure: &Failure) -> ExitCode {
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     let told = Screen::new(Format::Table, cli.color);
     match cli.command {
+        Command::Status(args) => status::run(args, &cli.cluster, cli.color).await,
         Command::Explain(args) => {
             let screen = args.output.screen(cli.color);
             explain::run(args, &cli.cluster.connect().await?, &screen).await.map(|()| Exit::Done)
         }
+        Command::Check(args) => check::run(&args, &cli.cluster, cli.color).await,
+        Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
         Command::Upgrade(args) => {
             upgrade::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
         }
         Command::Release(args) => {
             release::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
         }
-        Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
-        Command::Check(args) => check::run(&args, &cli.cluster, cli.color).await,
-        Command::Status(args) => status::run(args, &cli.cluster, cli.color).await,
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }
