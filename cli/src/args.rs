@@ -2,11 +2,10 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::check;
 use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
 use crate::common::screen::{Colours, Format, Screen};
-use crate::completion;
+use crate::{check, completion, explain, mutate, release, status, upgrade};
 
 /// See, understand and steer how pods end
 ///
@@ -43,8 +42,18 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say why an object is treated as it is, and what would change that
+    Explain(explain::ExplainArgs),
+    /// Steer the upgrade of a StatefulSet
+    Upgrade(upgrade::UpgradeArgs),
+    /// Let a pod that is held go now: the break-glass
+    Release(release::ReleaseArgs),
+    /// Show what the webhook would change in manifests; asks no cluster
+    Mutate(mutate::MutateArgs),
     /// Look for what is wrong with the installation and with enrolled namespaces
     Check(check::CheckArgs),
+    /// Show enrolled workloads, pods that end now, and upgrades
+    Status(status::StatusArgs),
     /// Print a script that completes commands in your shell
     Completion(completion::CompletionArgs),
 }

@@ -10,6 +10,12 @@ pub mod args;
 pub mod check;
 pub mod common;
 pub mod completion;
+pub mod docs;
+pub mod explain;
+pub mod mutate;
+pub mod release;
+pub mod status;
+pub mod upgrade;
 
 use std::process::ExitCode;
 
@@ -17,6 +23,7 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use common::failure::{Exit, Failure};
+use common::screen::{Format, Screen};
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -58,8 +65,21 @@ fn told(failure: &Failure) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let told = Screen::new(Format::Table, cli.color);
     match cli.command {
+        Command::Explain(args) => {
+            let screen = args.output.screen(cli.color);
+            explain::run(args, &cli.cluster.connect().await?, &screen).await.map(|()| Exit::Done)
+        }
+        Command::Upgrade(args) => {
+            upgrade::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
+        }
+        Command::Release(args) => {
+            release::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
+        }
+        Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
         Command::Check(args) => check::run(&args, &cli.cluster, cli.color).await,
+        Command::Status(args) => status::run(args, &cli.cluster, cli.color).await,
         Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }

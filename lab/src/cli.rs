@@ -108,6 +108,8 @@ enum Command {
 /// What can be measured.
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum Part {
+    /// Time, memory and requests of `kubectl lameduck status` with 10,000 enrolled pods
+    Cli,
     /// Requests to the CLB API and time to the end of 500 drains, behind 1 and behind 100 load balancers
     Clb,
     /// Memory of the controller with 10,000 pods, and time from a container's end to the finalizer's
@@ -219,6 +221,7 @@ async fn run(command: Command) -> Result<ExitCode> {
 
 async fn bench(part: Part, json: bool, progress: &Progress) -> Result<ExitCode> {
     let figures = match part {
+        Part::Cli => bench::cli::run(bench::cli::Options::default(), progress).await?,
         Part::Clb => bench::clb::run(bench::clb::Options::default(), progress).await?,
         Part::Controller => {
             bench::controller::run(bench::controller::Options::default(), progress).await?

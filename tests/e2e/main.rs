@@ -3,6 +3,7 @@
 //! * [`scenarios`]: nothing is lost, where the same work without Lameduck loses.
 //! * [`safeguards`]: take one away, and the loss is back. So the scenarios can fail.
 //! * [`admission`]: what the API server makes of our patches and our policies.
+//! * [`cli`]: what `kubectl lameduck` says.
 //! * [`faults`]: parts that die while pods end.
 //! * [`holds`]: the hold in containers of all kinds.
 //! * [`kube_proxy`]: what clients inside the cluster see.

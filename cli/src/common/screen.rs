@@ -69,6 +69,12 @@ impl Screen {
         io::stdout().is_terminal()
     }
 
+    /// Whether colours are printed.
+    #[must_use]
+    pub fn is_coloured(&self) -> bool {
+        self.choice != ColorChoice::Never
+    }
+
     /// Columns and rows of the terminal; none where there is none.
     #[must_use]
     pub fn size(&self) -> Option<(usize, usize)> {

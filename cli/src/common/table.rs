@@ -1,6 +1,7 @@
 //! Columns as kubectl has them: no lines, two spaces between, the last one as long as it is.
 
 use anstyle::{AnsiColor, Style};
+use textwrap::WordSplitter;
 use unicode_width::UnicodeWidthStr;
 
 use super::screen::Layout;
@@ -71,6 +72,7 @@ impl<T: Into<String>> From<T> for Cell {
 pub struct Table {
     heads: Vec<&'static str>,
     rows: Vec<Row>,
+    elastic: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,7 +85,47 @@ impl Table {
     /// A table with these heads.
     #[must_use]
     pub fn new(heads: &[&'static str]) -> Self {
-        Self { heads: heads.to_vec(), rows: Vec::new() }
+        Self { heads: heads.to_vec(), rows: Vec::new(), elastic: Vec::new() }
+    }
+
+    /// Columns that give way where the terminal is too narrow for all: names, whose beginning is enough.
+    #[must_use]
+    pub fn elastic(mut self, columns: &[usize]) -> Self {
+        self.elastic = columns.to_vec();
+        self
+    }
+
+    /// Columns that it takes without its notes, once the elastic ones have given way.
+    #[must_use]
+    pub fn least_width(&self) -> usize {
+        let mut widths = self.widths();
+        self.squeeze(&mut widths, 0);
+        width(&widths)
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let mut widths: Vec<usize> = self.heads.iter().map(|head| head.width()).collect();
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(&row.cells) {
+                *width = (*width).max(cell.text.width());
+            }
+        }
+        widths
+    }
+
+    /// Takes from the widest of the elastic columns until the table fits.
+    fn squeeze(&self, widths: &mut [usize], columns: usize) {
+        /// Less says nothing of a name.
+        const LEAST: usize = 8;
+        let mut surplus = width(widths).saturating_sub(columns);
+        while surplus > 0 {
+            let widest = self.elastic.iter().copied().max_by_key(|at| widths.get(*at));
+            match widest.and_then(|at| widths.get_mut(at)).filter(|width| **width > LEAST) {
+                Some(width) => *width -= 1,
+                None => return,
+            }
+            surplus -= 1;
+        }
     }
 
     /// Adds a row.
@@ -108,11 +150,9 @@ impl Table {
     /// below; where a program reads, nothing is cut.
     #[must_use]
     pub fn render(&self, layout: Layout) -> String {
-        let mut widths: Vec<usize> = self.heads.iter().map(|head| head.width()).collect();
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(&row.cells) {
-                *width = (*width).max(cell.text.width());
-            }
+        let mut widths = self.widths();
+        if let Some(columns) = layout.columns {
+            self.squeeze(&mut widths, columns);
         }
         let mut out = String::new();
         let heads: Vec<Cell> =
@@ -128,11 +168,17 @@ impl Table {
     }
 }
 
+/// Columns of a table whose columns have these widths.
+fn width(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
+}
+
 fn line(out: &mut String, cells: &[Cell], widths: &[usize], layout: Layout) {
     let mut left = layout.columns.unwrap_or(usize::MAX);
     let last = cells.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
     for (at, (cell, width)) in cells.iter().zip(widths).enumerate().take(last + 1) {
-        let shown = cut(&cell.text, left);
+        // A cell is wider than its column only where the column gave way.
+        let shown = cut(&cell.text, left.min(*width));
         left = left.saturating_sub(shown.width());
         out.push_str(&cell.tone.paint(&shown));
         if at < last {
@@ -177,7 +223,13 @@ pub fn indented(text: &str, tone: Tone, indent: &str, layout: Layout) -> String 
     const LEAST: usize = 20;
     let lines = match layout.columns {
         None => vec![text.into()],
-        Some(columns) => textwrap::wrap(text, columns.saturating_sub(indent.width()).max(LEAST)),
+        Some(columns) => {
+            let columns = columns.saturating_sub(indent.width()).max(LEAST);
+            // A name with a hyphen stays whole where it fits: people copy it.
+            let options =
+                textwrap::Options::new(columns).word_splitter(WordSplitter::NoHyphenation);
+            textwrap::wrap(text, options)
+        }
     };
     lines.iter().map(|line| format!("{indent}{}\n", tone.paint(line))).collect()
 }
@@ -212,6 +264,10 @@ mod tests {
                 assert!(line.width() <= columns, "{columns}: {line}");
             }
         }
+        let squeezed = sample().elastic(&[0]);
+        let layout = Layout { columns: Some(28), wide: false };
+        let text = anstream::adapter::strip_str(&squeezed.render(layout)).to_string();
+        assert!(text.contains("a-longer-…\n") && text.contains("shop-2      the weight is 10\n"));
         assert_eq!(cut("weight", 4), "wei…");
         assert_eq!(cut("weight", 6), "weight");
         assert_eq!(cut("weight", 0), "");

@@ -20,6 +20,12 @@ pub fn since(then: Timestamp, now: Timestamp) -> String {
     duration(now.duration_since(then))
 }
 
+/// A time of day, `17:51:03Z`: waits are shorter than a day.
+#[must_use]
+pub fn clock(at: Timestamp) -> String {
+    at.strftime("%H:%M:%SZ").to_string()
+}
+
 /// `1 pod`, `3 pods`.
 #[must_use]
 pub fn count(number: usize, word: &str) -> String {
@@ -43,6 +49,8 @@ mod tests {
         ] {
             assert_eq!(duration(SignedDuration::from_secs(seconds)), text);
         }
+        let at: Timestamp = "2026-11-22T14:32:09Z".parse().expect("a time");
+        assert_eq!(clock(at), "14:32:09Z");
         assert_eq!([count(1, "pod"), count(0, "pod")], ["1 pod", "0 pods"]);
     }
 }

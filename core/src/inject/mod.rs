@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 pub use grace::MARGIN_SECONDS;
 pub use patch::Operation;
-pub use pod::{is_held, plan_pod};
+pub use pod::{Injected, is_held, plan_pod};
 pub use skip::{Skip, SkipFacts, skip};
 pub use workload::{WorkloadKind, authors_strategy, plan_workload};
 

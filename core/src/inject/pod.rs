@@ -25,22 +25,32 @@ use crate::{
 /// The annotation's value: what was injected, by which version. A second review adds to the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Injected {
-    version: String,
-    policy: String,
+pub struct Injected {
+    /// Version of the webhook.
+    pub version: String,
+    /// Name of the policy.
+    pub policy: String,
     /// Containers with a hold.
-    holds: BTreeSet<String>,
+    pub holds: BTreeSet<String>,
     /// Containers with a native sleep.
-    sleeps: BTreeSet<String>,
+    pub sleeps: BTreeSet<String>,
     /// Containers with an injected readiness probe.
-    probes: BTreeSet<String>,
+    pub probes: BTreeSet<String>,
+}
+
+impl Injected {
+    /// Reads the value of [`ANNOTATION_INJECTED`]. None where it is none of ours.
+    #[must_use]
+    pub fn read(annotation: &str) -> Option<Self> {
+        serde_json::from_str(annotation).ok()
+    }
 }
 
 /// Whether a hold of ours keeps a pod alive until its connections have ended; `annotation` is the value of
 /// [`ANNOTATION_INJECTED`]. A sleep does not look at connections.
 #[must_use]
 pub fn is_held(annotation: Option<&str>) -> bool {
-    let injected = annotation.and_then(|value| serde_json::from_str::<Injected>(value).ok());
+    let injected = annotation.and_then(Injected::read);
     injected.is_some_and(|injected| !injected.holds.is_empty())
 }
 
@@ -241,7 +251,7 @@ impl<'a> Draft<'a> {
             .annotations
             .as_ref()
             .and_then(|annotations| annotations.injected.as_deref())
-            .and_then(|value| serde_json::from_str::<Injected>(value).ok());
+            .and_then(Injected::read);
         let mut members: Vec<(&'static str, String)> = Vec::new();
         // Written once, and again only with a change: another version of the webhook that reviews the
         // pod a second time has nothing to say.

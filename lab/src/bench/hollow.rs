@@ -32,6 +32,8 @@ pub(super) struct HollowPod {
     pub(super) address: Ipv4Addr,
     /// Labels besides those that every pod has.
     pub(super) labels: Vec<(&'static str, String)>,
+    /// Its ReplicaSet; none for a pod that nobody made.
+    pub(super) owner: Option<Value>,
 }
 
 impl HollowPod {
@@ -46,7 +48,7 @@ impl HollowPod {
         let [high, low] = [number / 250, number % 250 + 1].map(u8::try_from);
         let address = Ipv4Addr::new(100, 64, high.context("too many pods")?, low?);
         let name = format!("web-7d4b9c6f58-{number:05}");
-        Ok(Self { namespace, name, address, labels })
+        Ok(Self { namespace, name, address, labels, owner: None })
     }
 
     fn api(&self, client: &Client) -> Api<Pod> {
@@ -153,6 +155,18 @@ impl HollowNode {
         Ok(())
     }
 
+    /// Writes to the status of pods, what the controller would write.
+    pub(super) async fn say(&self, pods: &[HollowPod], status: &Value) -> Result<()> {
+        let patch = Patch::Strategic(json!({ "status": status }));
+        for pod in pods {
+            pod.api(&self.client)
+                .patch_status(&pod.name, &PatchParams::default(), &patch)
+                .await
+                .context("a pod's status cannot be written")?;
+        }
+        Ok(())
+    }
+
     /// Says that the pod's last container has ended.
     pub(super) async fn end(&self, pod: &HollowPod) -> Result<()> {
         pod.api(&self.client)
@@ -197,6 +211,7 @@ fn made(pod: &HollowPod) -> Value {
                 "checksum/config": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             },
             "finalizers": ["lameduck.dev/drain"],
+            "ownerReferences": pod.owner.iter().collect::<Vec<_>>(),
         },
         "spec": {
             "nodeName": NODE,

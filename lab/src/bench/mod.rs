@@ -1,5 +1,6 @@
 //! Measurements against the budgets that the parts were given.
 //!
+//! * [`cli`]: time, memory and requests of `kubectl lameduck status` in a large cluster.
 //! * [`clb`]: how often load balancers are read, and how soon a drain ends behind them.
 //! * [`controller`]: the controller's memory, and how soon a finalizer goes.
 //! * [`hold`]: the hold's size, memory, share of a core, and how soon it ends.
@@ -9,6 +10,7 @@
 //! A bench prints a table, and its process fails where a budget is missed.
 
 pub mod clb;
+pub mod cli;
 pub mod controller;
 pub mod hold;
 mod hollow;
@@ -119,8 +121,12 @@ fn quantile(sorted: &[Duration], percent: usize) -> Result<Duration> {
 
 /// Makes the controller's own kind known to the API server.
 async fn apply_definition(cluster: &Cluster) -> Result<()> {
+    apply_definition_of(cluster, "terminationpolicies").await
+}
+
+async fn apply_definition_of(cluster: &Cluster, plural: &str) -> Result<()> {
     let definition =
-        product::workspace().join("manifests/crds/terminationpolicies.lameduck.dev.yaml");
+        product::workspace().join(format!("manifests/crds/{plural}.lameduck.dev.yaml"));
     let applied = cluster.kubectl(["apply", "--filename"]).arg(definition).output().await?;
     ensure!(
         applied.status.success(),

@@ -1,0 +1,159 @@
+//! Reads what an explanation is made from. What is not essential may be missing, and is said to be.
+
+use std::collections::BTreeMap;
+
+use futures::future::join;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use kube::api::{Api, ListParams};
+use kube::core::Selector;
+use kube::{Error, ResourceExt as _};
+use lameduck_api::names::POLICY_LABEL;
+use lameduck_api::{TerminationPolicy, Upgrade};
+use serde::de::DeserializeOwned;
+
+use super::facts::{Facts, Subject};
+use crate::common::cluster::Cluster;
+use crate::common::failure::Failure;
+use crate::common::replicas::replicas;
+use crate::common::target::{Kind, Target};
+
+/// Objects of a list: more than a namespace has of Services, or a workload of pods that a person reads about.
+const LIST_MAX: u32 = 1000;
+
+/// Reads everything about `target`.
+///
+/// # Errors
+/// The object cannot be read.
+pub(super) async fn gather(target: &Target, cluster: &Cluster) -> Result<Facts, Failure> {
+    let desk = Desk { cluster };
+    let subject = desk.subject(target).await?;
+    let mut notes = Vec::new();
+    let set = match &subject {
+        Subject::StatefulSet(..) => Some(target.name.clone()),
+        Subject::Pod(pod) => owner(pod, "StatefulSet").map(|owner| owner.name.clone()),
+        Subject::Deployment(..) => None,
+    };
+    let upgrades: Api<Upgrade> = desk.api();
+    let services: Api<Service> = desk.api();
+    let policies: Api<TerminationPolicy> = Api::all(cluster.client.clone());
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let list = ListParams::default().limit(LIST_MAX);
+    let upgrade = async {
+        match &set {
+            Some(name) => upgrades.get_opt(name).await,
+            None => Ok(None),
+        }
+    };
+    let ((upgrade, services), (policies, (namespace, replicas))) = join(
+        join(upgrade, services.list(&list)),
+        join(
+            policies.list(&list),
+            join(namespaces.get_metadata(&cluster.namespace), replicas(&cluster.client)),
+        ),
+    )
+    .await;
+    let policies = or_note(policies.map(|list| list.items), "policies", &mut notes);
+    let namespace = or_note(namespace.map(Some), "the namespace's label", &mut notes);
+    let replicas = or_note(replicas.map(Some), "the controller", &mut notes);
+    let states: Option<Vec<_>> = replicas
+        .map(|replicas| replicas.into_iter().filter_map(|replica| replica.state.ok()).collect());
+    Ok(Facts {
+        namespace: cluster.namespace.clone(),
+        namespace_label: namespace
+            .and_then(|namespace| namespace.labels().get(POLICY_LABEL).cloned()),
+        policies: policies
+            .into_iter()
+            .map(|policy| (policy.name_any(), policy.spec.into()))
+            .collect::<BTreeMap<_, _>>(),
+        services: or_note(services.map(|list| list.items), "Services", &mut notes),
+        upgrade: or_note(upgrade, "upgrades", &mut notes).and_then(|upgrade| upgrade.status),
+        leads: states
+            .as_ref()
+            .filter(|states| !states.is_empty())
+            .map(|states| states.iter().any(|state| state.leads)),
+        holds: states.into_iter().flatten().flat_map(|state| state.holds).collect(),
+        subject,
+        notes,
+    })
+}
+
+fn or_note<T: Default>(read: Result<T, Error>, what: &str, notes: &mut Vec<String>) -> T {
+    read.unwrap_or_else(|error| {
+        let failure = Failure::of_call(&format!("{what} cannot be read"), &error);
+        notes.push(failure.message);
+        T::default()
+    })
+}
+
+/// The controlling owner of this kind.
+pub(super) fn owner<'a>(pod: &'a Pod, kind: &str) -> Option<&'a OwnerReference> {
+    pod.owner_references().iter().find(|owner| owner.kind == kind)
+}
+
+struct Desk<'a> {
+    cluster: &'a Cluster,
+}
+
+impl Desk<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
+    }
+
+    async fn subject(&self, target: &Target) -> Result<Subject, Failure> {
+        Ok(match target.kind {
+            Kind::Pod => Subject::Pod(Box::new(self.get::<Pod>(target).await?)),
+            Kind::StatefulSet => {
+                let set: StatefulSet = self.get(target).await?;
+                let selector = set.spec.as_ref().map(|spec| &spec.selector);
+                let mut pods = self.pods(target, selector).await?;
+                pods.retain(|pod| {
+                    owner(pod, "StatefulSet").is_some_and(|of| of.name == target.name)
+                });
+                Subject::StatefulSet(Box::new(set), pods)
+            }
+            Kind::Deployment => {
+                let deployment: Deployment = self.get(target).await?;
+                let selector = deployment.spec.as_ref().map(|spec| &spec.selector);
+                let pods = self.pods(target, selector).await?;
+                Subject::Deployment(Box::new(deployment), pods)
+            }
+        })
+    }
+
+    async fn get<K>(&self, target: &Target) -> Result<K, Failure>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let name = format!("{target} in namespace {}", self.cluster.namespace);
+        let found = self.api::<K>().get_opt(&target.name).await;
+        found
+            .map_err(|error| Failure::of_call(&format!("{name} cannot be read"), &error))?
+            .ok_or_else(|| Failure::refused(format!("there is no {name}")))
+    }
+
+    async fn pods(
+        &self,
+        target: &Target,
+        selector: Option<&LabelSelector>,
+    ) -> Result<Vec<Pod>, Failure> {
+        let selector = selector.cloned().unwrap_or_default();
+        let selector: Selector = selector.try_into().map_err(|error| {
+            Failure::refused(format!("the selector of {target} cannot be read: {error}"))
+        })?;
+        let params = ListParams::default().labels_from(&selector).limit(LIST_MAX);
+        let list = self.api::<Pod>().list(&params).await;
+        let list = list.map_err(|error| {
+            Failure::of_call(&format!("the pods of {target} cannot be listed"), &error)
+        })?;
+        Ok(list.items)
+    }
+}

@@ -1,0 +1,359 @@
+//! Facts to explanation. Pure; what is decided of objects is asked of core.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
+use lameduck_api::names::{
+    ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_ORIGINAL_UPDATE_STRATEGY,
+    ANNOTATION_RELEASE, CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, POLICY_LABEL,
+};
+use lameduck_core::drain::{Deletion, Release, hold_deadline};
+use lameduck_core::inject::{
+    self, Context, Injected, Outcome, Plan, Settings, WorkloadKind, authors_strategy, view,
+};
+use lameduck_core::policy::Policy;
+use lameduck_core::resolve::{Enrolment as Resolved, enrolment};
+use lameduck_core::upgrade::object::UpgradeStatus;
+use serde::Serialize;
+
+use super::document::{
+    API_VERSION, End, Enrolment, Explanation, HoldLine, Injection, PodLine, Said, Sender,
+};
+use super::facts::{Facts, Subject};
+use super::verdict;
+use crate::common::words::count;
+
+/// Kubernetes' own default for `terminationGracePeriodSeconds`.
+const GRACE_SECONDS_DEFAULT: u32 = 30;
+
+/// Explains what was read.
+#[must_use]
+pub fn view(facts: &Facts, now: Timestamp) -> Explanation {
+    match &facts.subject {
+        Subject::Pod(pod) => of_pod(facts, pod, now),
+        Subject::StatefulSet(set, pods) => {
+            let template = set.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+            let workload = Workload {
+                kind: WorkloadKind::StatefulSet,
+                word: "statefulset",
+                metadata: &set.metadata,
+                template,
+                json: json(set),
+            };
+            of_workload(facts, &workload, pods)
+        }
+        Subject::Deployment(deployment, pods) => {
+            let template =
+                deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+            let workload = Workload {
+                kind: WorkloadKind::Deployment,
+                word: "deployment",
+                metadata: &deployment.metadata,
+                template,
+                json: json(deployment),
+            };
+            of_workload(facts, &workload, pods)
+        }
+    }
+}
+
+/// An object of the API is always JSON again.
+fn json<T: Serialize>(object: &T) -> String {
+    serde_json::to_string(object).unwrap_or_default()
+}
+
+fn label(metadata: Option<&ObjectMeta>) -> Option<&str> {
+    metadata?.labels.as_ref()?.get(POLICY_LABEL).map(String::as_str)
+}
+
+fn of_pod(facts: &Facts, pod: &Pod, now: Timestamp) -> Explanation {
+    let enrolment = enrolled(
+        facts,
+        &[("pod", label(Some(&pod.metadata))), ("namespace", facts.namespace_label.as_deref())],
+    );
+    let injected = pod.annotations().get(ANNOTATION_INJECTED).and_then(|text| Injected::read(text));
+    let plan = pod_plan(facts, pod);
+    let end = end(facts, pod);
+    let verdict = verdict::of_pod(facts, &enrolment, injected.is_some(), &plan, end.as_ref(), now);
+    Explanation {
+        api_version: API_VERSION,
+        kind: "Explanation",
+        object: format!("pod/{}", pod.name_any()),
+        namespace: facts.namespace.clone(),
+        injected: injected.map(|injected| injection(pod, &injected)),
+        if_created_now: plan.outcome.as_str().to_owned(),
+        warnings: plan.warnings,
+        services: senders(facts, pod.labels()),
+        end,
+        pods: Vec::new(),
+        upgrade: facts.upgrade.as_ref().map(upgrade),
+        decision: verdict.decision,
+        to_change_it: verdict.to_change_it,
+        notes: facts.notes.clone(),
+        enrolment,
+    }
+}
+
+/// A workload, of either kind.
+struct Workload<'a> {
+    kind: WorkloadKind,
+    word: &'static str,
+    metadata: &'a ObjectMeta,
+    template: Option<&'a ObjectMeta>,
+    json: String,
+}
+
+fn of_workload(facts: &Facts, workload: &Workload<'_>, pods: &[Pod]) -> Explanation {
+    let enrolment = enrolled(
+        facts,
+        &[
+            ("template", label(workload.template)),
+            (workload.word, label(Some(workload.metadata))),
+            ("namespace", facts.namespace_label.as_deref()),
+        ],
+    );
+    let plan = with_context(facts, |context| {
+        let seen = serde_json::from_str::<view::Workload<'_>>(&workload.json).ok()?;
+        inject::plan_workload(workload.kind, &seen, None, context).ok()
+    });
+    let lines: Vec<PodLine> = pods.iter().map(|pod| pod_line(facts, pod)).collect();
+    let verdict = verdict::of_workload(facts, &enrolment, &lines);
+    let annotations = workload.metadata.annotations.as_ref();
+    let original = annotations.and_then(|all| all.get(ANNOTATION_ORIGINAL_UPDATE_STRATEGY));
+    let is_protected = |line: &PodLine| line.state == "Protected";
+    Explanation {
+        api_version: API_VERSION,
+        kind: "Explanation",
+        object: format!(
+            "{}/{}",
+            workload.word,
+            workload.metadata.name.as_deref().unwrap_or_default()
+        ),
+        namespace: facts.namespace.clone(),
+        injected: original
+            .map(|original| Injection { what: vec![strategy(original)], version: None }),
+        if_created_now: plan.outcome.as_str().to_owned(),
+        warnings: plan.warnings,
+        services: senders(
+            facts,
+            workload
+                .template
+                .and_then(|template| template.labels.as_ref())
+                .unwrap_or(&BTreeMap::new()),
+        ),
+        end: None,
+        decision: verdict.decision,
+        to_change_it: verdict.to_change_it,
+        pods: lines.into_iter().filter(|line| !is_protected(line)).collect(),
+        upgrade: facts.upgrade.as_ref().map(upgrade),
+        notes: facts.notes.clone(),
+        enrolment,
+    }
+}
+
+/// The update strategy that the author wrote, in a few words.
+fn strategy(original: &str) -> String {
+    match authors_strategy(Some(original)) {
+        Some(strategy) => format!("update strategy in place of the author's {strategy}"),
+        None => "its template's label, or minReadySeconds".to_owned(),
+    }
+}
+
+/// Which label counts, nearest first.
+fn enrolled(facts: &Facts, labels: &[(&'static str, Option<&str>)]) -> Enrolment {
+    let resolved = enrolment(&facts.namespace, labels.iter().map(|(_, value)| *value));
+    let counts = labels.iter().find(|(_, value)| value.is_some_and(|value| !value.is_empty()));
+    let found_on = counts.map(|(place, _)| *place);
+    let of = match found_on {
+        Some("namespace") => format!("label {POLICY_LABEL} of namespace {}", facts.namespace),
+        Some("pod") => format!("its own label {POLICY_LABEL}, from its template"),
+        Some(place) => format!("label {POLICY_LABEL} of the {place}"),
+        None => String::new(),
+    };
+    let nobody =
+        Enrolment { policy: None, found_on, policy_exists: false, mode: None, says: String::new() };
+    match resolved {
+        Resolved::NotEnrolled => {
+            let says = format!("not enrolled: no label {POLICY_LABEL} on it or its namespace");
+            Enrolment { found_on: None, says, ..nobody }
+        }
+        Resolved::OptedOut if counts.is_some_and(|(_, value)| *value == Some("none")) => {
+            Enrolment { says: format!("opted out: {of} is none"), ..nobody }
+        }
+        Resolved::OptedOut => {
+            let says = format!("left alone: namespace {} is never touched", facts.namespace);
+            Enrolment { found_on: None, says, ..nobody }
+        }
+        Resolved::Policy(name) => {
+            let policy = facts.policies.get(name);
+            let mode = policy.map(|policy| format!("{:?}", policy.mode));
+            let says = match &mode {
+                Some(mode) => format!("policy {name} (mode {mode}), by {of}"),
+                None => format!("policy {name}, by {of}; there is no such policy"),
+            };
+            Enrolment {
+                policy: Some(name.to_owned()),
+                policy_exists: policy.is_some(),
+                mode,
+                says,
+                ..nobody
+            }
+        }
+    }
+}
+
+fn with_context(facts: &Facts, plan: impl FnOnce(&Context<'_>) -> Option<Plan>) -> Plan {
+    // What was injected stands on the object; its image and version change nothing of the decision.
+    let settings = Settings { hold_image: String::new(), version: String::new() };
+    let context = Context {
+        namespace: &facts.namespace,
+        namespace_policy: facts.namespace_label.as_deref(),
+        policies: &facts.policies,
+        settings: &settings,
+    };
+    plan(&context).unwrap_or(Plan {
+        operations: Vec::new(),
+        warnings: vec!["the object cannot be read as the webhook reads it".to_owned()],
+        outcome: Outcome::Unchanged,
+    })
+}
+
+/// What the webhook would do with this pod, were it created now.
+fn pod_plan(facts: &Facts, pod: &Pod) -> Plan {
+    let mut anew = pod.clone();
+    anew.metadata.deletion_timestamp = None;
+    let json = json(&anew);
+    with_context(facts, |context| {
+        let seen = serde_json::from_str::<view::Pod<'_>>(&json).ok()?;
+        Some(inject::plan_pod(&seen, context))
+    })
+}
+
+fn injection(pod: &Pod, injected: &Injected) -> Injection {
+    let mut what = Vec::new();
+    let list = |names: &std::collections::BTreeSet<String>| {
+        names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    };
+    for (names, word) in [
+        (&injected.holds, "hold before SIGTERM in"),
+        (&injected.sleeps, "native sleep before SIGTERM in"),
+        (&injected.probes, "readiness probe in"),
+    ] {
+        if !names.is_empty() {
+            what.push(format!("{word} {}", list(names)));
+        }
+    }
+    if pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+        what.push("finalizer".to_owned());
+    }
+    let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    if let (Some(original), Some(grace)) = (pod.annotations().get(ANNOTATION_ORIGINAL_GRACE), grace)
+    {
+        what.push(format!("grace period {grace} s in place of the author's {original} s"));
+    }
+    Injection {
+        what,
+        version: Some(injected.version.clone()).filter(|version| !version.is_empty()),
+    }
+}
+
+fn senders(facts: &Facts, labels: &BTreeMap<String, String>) -> Vec<Sender> {
+    let selects = |service: &&Service| {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        selector.is_some_and(|selector| {
+            !selector.is_empty()
+                && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        })
+    };
+    let sender = |service: &Service| Sender {
+        service: service.name_any(),
+        load_balancer: service.annotations().get("service.kubernetes.io/loadbalance-id").cloned(),
+        direct_access: service
+            .annotations()
+            .get("service.cloud.tencent.com/direct-access")
+            .is_some_and(|value| value == "true"),
+    };
+    facts.services.iter().filter(selects).map(sender).collect()
+}
+
+/// A condition of ours.
+pub(super) fn condition(pod: &Pod, type_: &str) -> Option<Said> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some(Said {
+        status: found.status.clone(),
+        reason: found.reason.clone().unwrap_or_default(),
+        message: found.message.clone().unwrap_or_default(),
+        since: found.last_transition_time.as_ref().map(|at| at.0),
+    })
+}
+
+/// The policy that the pod was injected by, or the default one where that is gone: as the controller has it.
+pub(super) fn policy_of(facts: &Facts, pod: &Pod) -> Policy {
+    let named = pod.labels().get(POLICY_LABEL).or(facts.namespace_label.as_ref());
+    named.and_then(|name| facts.policies.get(name)).cloned().unwrap_or_default()
+}
+
+fn end(facts: &Facts, pod: &Pod) -> Option<End> {
+    let at = pod.metadata.deletion_timestamp.as_ref()?;
+    let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
+    let deletion = Deletion::new(at.0, u32::try_from(grace).unwrap_or(0));
+    let original = pod.annotations().get(ANNOTATION_ORIGINAL_GRACE);
+    let original = original.and_then(|text| text.parse().ok()).unwrap_or(GRACE_SECONDS_DEFAULT);
+    let max = policy_of(facts, pod).hold.max_seconds;
+    let uid = pod.uid().unwrap_or_default();
+    // A hold asks one replica after the other: the newest word counts.
+    let mut newest: BTreeMap<&str, HoldLine> = BTreeMap::new();
+    for hold in facts.holds.iter().filter(|hold| hold.uid == uid) {
+        let known = newest.get(&*hold.container);
+        if known.is_none_or(|known| known.at < hold.at) {
+            newest.insert(
+                &hold.container,
+                HoldLine {
+                    container: hold.container.clone(),
+                    phase: hold.phase.clone(),
+                    connections: hold.connections,
+                    at: hold.at,
+                },
+            );
+        }
+    }
+    let release = pod.annotations().get(ANNOTATION_RELEASE);
+    Some(End {
+        deleted_at: deletion.requested_at,
+        hold_until: hold_deadline(&deletion, original, max),
+        killed_at: deletion.killed_at(),
+        has_finalizer: pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        traffic_off: condition(pod, CONDITION_TRAFFIC_OFF),
+        drained: condition(pod, CONDITION_DRAINED),
+        holds: newest.into_values().collect(),
+        released: release.and_then(|text| Release::read(text, &uid)).map(|release| release.words()),
+    })
+}
+
+fn pod_line(facts: &Facts, pod: &Pod) -> PodLine {
+    let state = if pod.metadata.deletion_timestamp.is_some() {
+        "Ending".to_owned()
+    } else if pod.annotations().contains_key(ANNOTATION_INJECTED) {
+        "Protected".to_owned()
+    } else {
+        match pod_plan(facts, pod).outcome {
+            // It would be changed now, so it was made before it was enrolled, or past the webhook.
+            Outcome::Patched => "NotInjected".to_owned(),
+            other => other.as_str().to_owned(),
+        }
+    };
+    PodLine { name: pod.name_any(), state }
+}
+
+fn upgrade(status: &UpgradeStatus) -> String {
+    let pods = count(usize::try_from(status.total).unwrap_or(usize::MAX), "pod");
+    let mut says = format!("{}, {} of {pods} updated", status.phase.as_str(), status.updated);
+    if !status.message.is_empty() {
+        says.push_str(&format!(": {}", status.message));
+    }
+    says
+}
