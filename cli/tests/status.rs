@@ -1,5 +1,7 @@
 //! `status`: from recorded objects to what is printed.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test ends where it cannot go on")]
+
 use anstream::adapter::strip_str;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};

@@ -324,3 +324,36 @@ impl EndFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_belongs_to_the_workload_that_people_made() {
+        let reference = |kind: &str, name: &str, controller: bool| {
+            json!([{
+                "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "1", "controller": controller,
+            }])
+        };
+        let table = [
+            (reference("ReplicaSet", "web-app-7d4b9c6f58", true), "deployment/web-app"),
+            (reference("ReplicaSet", "by-hand", true), "replicaset/by-hand"),
+            (reference("StatefulSet", "web", true), "statefulset/web"),
+            (reference("CloneSet", "web", true), "cloneset/web"),
+            (reference("ConfigMap", "web", false), "pod/web-0"),
+            (json!([]), "pod/web-0"),
+        ];
+        for (owners, expected) in table {
+            let meta: ObjectMeta = serde_json::from_value(json!({
+                "name": "web-0", "labels": { "pod-template-hash": "7d4b9c6f58" },
+                "ownerReferences": owners,
+            }))
+            .expect("metadata");
+            let Owner { kind, name } = owner(&meta);
+            assert_eq!(format!("{kind}/{name}"), expected);
+        }
+    }
+}

@@ -22,7 +22,7 @@ pub fn text(status: &Status, layout: Layout) -> String {
 pub fn frame(status: &Status, layout: Layout, rows: usize) -> Vec<String> {
     let text = Text { status, layout, is_live: true };
     let parts = join(&[text.notes(), text.upgrades(), text.ending(), text.workloads()]);
-    let mut lines = vec![text.headline()];
+    let mut lines = vec![text.headline(), String::new()];
     lines.extend(parts.lines().map(str::to_owned));
     if lines.len() > rows {
         let hidden = lines.len() - rows.saturating_sub(1);
