@@ -283,7 +283,9 @@ fn missing_rights(installation: &Installation, found: &mut Vec<Finding>) {
 fn clb(installation: &Installation, found: &mut Vec<Finding>) {
     let Ok(Some(access)) = &installation.clb else { return };
     let Some(error) = &access.error else { return };
-    let call = access.call.as_deref().unwrap_or("the CLB API");
+    // Most errors name the call themselves.
+    let call = access.call.as_deref().filter(|call| !error.contains(call));
+    let call = call.map(|call| format!("{call}: ")).unwrap_or_default();
     // Codes of Tencent Cloud's API (document 214/30667), as the API's client passes them on.
     let cure = if error.contains("UnauthorizedOperation") {
         "attach manifests/components/tencent-clb/cam-policy.json to the identity: docs/tencent-clb.md"
@@ -300,7 +302,7 @@ fn clb(installation: &Installation, found: &mut Vec<Finding>) {
         Reason::ClbAccessFailed,
         deployment(CONTROLLER),
         format!(
-            "load balancers cannot be read, so no pod behind one is let go in time: {call}: {error}"
+            "load balancers cannot be read, so no pod behind one is let go in time: {call}{error}"
         ),
         cure,
     ));
