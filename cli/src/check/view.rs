@@ -121,7 +121,7 @@ fn paragraphs(findings: &[&Finding], layout: Layout) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::findings::tests::{healthy, now, planted};
+    use super::super::findings::planted::{healthy, now, planted};
     use super::*;
 
     fn plain(document: &Document, layout: Layout) -> String {

@@ -1,7 +1,7 @@
 //! What is wrong with the installation.
 
 use jiff::{SignedDuration, Timestamp};
-use lameduck_api::names::{CUSTOM_WEIGHT_INGRESS, CUSTOM_WEIGHT_SERVICE, SYSTEM_NAMESPACE};
+use lameduck_api::names::SYSTEM_NAMESPACE;
 
 use super::{Finding, Reason};
 use crate::check::facts::{Certificate, Component, Facts, Installation, Lease, Trial};
@@ -16,8 +16,6 @@ const WEBHOOK: &str = "lameduck-webhook";
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// A clock here and one there may differ, and a leader that is replaced is followed within its lease.
 const LEASE_SLACK: SignedDuration = SignedDuration::from_secs(15);
-/// The lowest minor version of Kubernetes 1 that is promised.
-const SERVER_MINOR_LEAST: u32 = 33;
 
 pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
     let installation = &facts.installation;
@@ -28,13 +26,10 @@ pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
             "Lameduck is not installed: the API server knows none of its kinds",
             APPLY,
         ));
-        server(installation, found);
         return;
     }
-    server(installation, found);
     kinds(installation, found);
     components(installation, found);
-    versions(facts, found);
     hooks(installation, now, found);
     certificate(installation, now, found);
     trial(installation, found);
@@ -42,7 +37,6 @@ pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
     replicas(installation, found);
     missing_rights(installation, found);
     clb(installation, found);
-    tke(installation, found);
 }
 
 fn is_absent(installation: &Installation) -> bool {
@@ -52,19 +46,6 @@ fn is_absent(installation: &Installation) -> bool {
 
 fn deployment(name: &str) -> String {
     format!("deployment/{SYSTEM_NAMESPACE}/{name}")
-}
-
-fn server(installation: &Installation, found: &mut Vec<Finding>) {
-    if let Ok((major, minor, name)) = &installation.server
-        && (*major, *minor) < (1, SERVER_MINOR_LEAST)
-    {
-        found.push(Finding::new(
-            Reason::ServerTooOld,
-            "cluster",
-            format!("the API server is {name}; Lameduck promises to run on 1.{SERVER_MINOR_LEAST} and newer"),
-            format!("upgrade the cluster to 1.{SERVER_MINOR_LEAST} or newer"),
-        ));
-    }
 }
 
 fn kinds(installation: &Installation, found: &mut Vec<Finding>) {
@@ -125,52 +106,6 @@ fn count_of(replicas: i32) -> String {
 
 fn describe(name: &str) -> String {
     format!("kubectl -n {SYSTEM_NAMESPACE} describe pods -l app.kubernetes.io/name={name}")
-}
-
-/// The tag of an image, where it is a version: `0.1.0` of `docker.io/lameduck/webhook:0.1.0`.
-fn tag(image: &str) -> Option<&str> {
-    let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
-    let version = tag.strip_prefix('v').unwrap_or(tag);
-    (!version.contains('/') && numbers(version).is_some()).then_some(version)
-}
-
-/// Major, minor and patch.
-fn numbers(version: &str) -> Option<(u32, u32, u32)> {
-    let version = version.strip_prefix('v').unwrap_or(version);
-    let core = version.split(['-', '+']).next()?;
-    let mut parts = core.split('.').map(str::parse::<u32>);
-    let mut next = || parts.next()?.ok();
-    Some((next()?, next()?, next()?))
-}
-
-fn versions(facts: &Facts, found: &mut Vec<Finding>) {
-    // What a replica says of itself counts more than the tag of its image.
-    let said = facts.installation.replicas.iter().flatten().filter_map(|replica| {
-        let version = &replica.state.as_ref().ok()?.version;
-        (!version.is_empty()).then(|| (format!("pod {}", replica.pod), version.clone()))
-    });
-    let tagged = facts.installation.components.iter().flatten().filter_map(|component| {
-        Some((format!("deployment {}", component.name), tag(&component.image)?.to_owned()))
-    });
-    let all: Vec<(String, String)> = tagged.chain(said).collect();
-    let Some((_, first)) = all.first() else { return };
-    if all.iter().any(|(_, version)| version != first) {
-        let list: Vec<String> =
-            all.iter().map(|(who, version)| format!("{who} {version}")).collect();
-        found.push(Finding::new(
-            Reason::VersionsDiffer,
-            format!("namespace/{SYSTEM_NAMESPACE}"),
-            format!("parts of Lameduck have different versions: {}", list.join(", ")),
-            "apply the manifests of one version, and wait for the rollout",
-        ));
-    } else if *first != facts.client_version {
-        found.push(Finding::new(
-            Reason::ClientVersionDiffers,
-            format!("namespace/{SYSTEM_NAMESPACE}"),
-            format!("this command is {}, the installation is {first}", facts.client_version),
-            format!("use kubectl-lameduck {first}"),
-        ));
-    }
 }
 
 fn hooks(installation: &Installation, now: Timestamp, found: &mut Vec<Finding>) {
@@ -348,7 +283,9 @@ fn missing_rights(installation: &Installation, found: &mut Vec<Finding>) {
 fn clb(installation: &Installation, found: &mut Vec<Finding>) {
     let Ok(Some(access)) = &installation.clb else { return };
     let Some(error) = &access.error else { return };
-    let call = access.call.as_deref().unwrap_or("the CLB API");
+    // Most errors name the call themselves.
+    let call = access.call.as_deref().filter(|call| !error.contains(call));
+    let call = call.map(|call| format!("{call}: ")).unwrap_or_default();
     // Codes of Tencent Cloud's API (document 214/30667), as the API's client passes them on.
     let cure = if error.contains("UnauthorizedOperation") {
         "attach manifests/components/tencent-clb/cam-policy.json to the identity: docs/tencent-clb.md"
@@ -365,73 +302,8 @@ fn clb(installation: &Installation, found: &mut Vec<Finding>) {
         Reason::ClbAccessFailed,
         deployment(CONTROLLER),
         format!(
-            "load balancers cannot be read, so no pod behind one is let go in time: {call}: {error}"
+            "load balancers cannot be read, so no pod behind one is let go in time: {call}{error}"
         ),
         cure,
     ));
-}
-
-fn tke(installation: &Installation, found: &mut Vec<Finding>) {
-    const CONFIG: &str = "configmap/kube-system/tke-service-controller-config";
-    const INGRESS_CONFIG: &str = "configmap/kube-system/tke-ingress-controller-config";
-    let Ok(tke) = &installation.tke else { return };
-    // Only who reads load balancers knows of whom to remind.
-    let reminds = matches!(&installation.clb, Ok(Some(access)) if access.configured);
-    let older = |version: &Option<String>, least: (u32, u32, u32)| {
-        let version = version.as_deref()?;
-        numbers(version).filter(|version| *version < least).map(|_| version.to_owned())
-    };
-    if let Some(version) = older(&tke.service_controller, (2, 2, 0)) {
-        found.push(Finding::new(
-            Reason::TkeTooOld,
-            CONFIG,
-            format!(
-                "TKE's service-controller is {version}: before v2.2.0 it does not take the weight of a pod \
-                 that ends to 0 by itself"
-            ),
-            "upgrade the service-controller in TKE's console to v2.4.0 or newer",
-        ));
-    } else if let Some(version) = older(&tke.service_controller, (2, 4, 0)).filter(|_| reminds) {
-        found.push(Finding::new(
-            Reason::TkeIgnoresReminders,
-            CONFIG,
-            format!(
-                "TKE's service-controller is {version}: before v2.4.0 it does not obey \
-                 {CUSTOM_WEIGHT_SERVICE}, by which Lameduck reminds it of a pod that ends"
-            ),
-            "upgrade the service-controller in TKE's console to v2.4.0 or newer",
-        ));
-    }
-    if let Some(version) = older(&tke.ingress_controller, (2, 6, 0)).filter(|_| reminds) {
-        found.push(Finding::new(
-            Reason::TkeIgnoresReminders,
-            INGRESS_CONFIG,
-            format!(
-                "TKE's ingress-controller is {version}: before v2.6.0 it does not obey \
-                 {CUSTOM_WEIGHT_INGRESS}, by which Lameduck reminds it of a pod that ends"
-            ),
-            "upgrade the ingress-controller in TKE's console to v2.6.0 or newer",
-        ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read_from_tags() {
-        for (image, version) in [
-            ("docker.io/lameduck/webhook:0.1.0", Some("0.1.0")),
-            ("registry:5000/lameduck/webhook:v1.2.3-rc.1", Some("1.2.3-rc.1")),
-            ("registry:5000/lameduck/webhook", None),
-            ("webhook:latest", None),
-            ("webhook:0.1.0@sha256:abc", Some("0.1.0")),
-            ("webhook", None),
-        ] {
-            assert_eq!(tag(image), version, "{image}");
-        }
-        assert!(numbers("v2.11.4") > numbers("v2.4.0"));
-        assert_eq!(numbers("2.4"), None);
-    }
 }

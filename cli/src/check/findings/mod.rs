@@ -2,9 +2,12 @@
 
 pub mod installation;
 pub mod namespaces;
+#[cfg(test)]
+pub(super) mod planted;
 mod reason;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
+mod versions;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -51,6 +54,7 @@ pub fn findings(facts: &Facts, now: Timestamp) -> Vec<Finding> {
     let mut found = Vec::new();
     not_checked(facts, &mut found);
     installation::look(facts, now, &mut found);
+    versions::look(facts, &mut found);
     namespaces::look(facts, now, &mut found);
     found.sort();
     found.dedup();

@@ -260,9 +260,7 @@ fn look_at_upgrade(upgrade: &Upgrade, found: &mut Vec<Finding>) {
         (true, false) => {
             format!("kubectl -n {namespace} annotate statefulset {name} lameduck.dev/paused-")
         }
-        _ => format!(
-            "kubectl -n {namespace} patch upgrade {name} --type merge -p '{{\"spec\":{{\"paused\":false}}}}'"
-        ),
+        _ => format!("kubectl lameduck upgrade resume {name} -n {namespace}"),
     };
     let object = format!("upgrade/{namespace}/{name}");
     let (reason, object, message, cure) = match upgrade.phase {
@@ -274,14 +272,14 @@ fn look_at_upgrade(upgrade: &Upgrade, found: &mut Vec<Finding>) {
             object,
             format!("it cannot go on by itself: {message}"),
             format!(
-                "mend what it names, then raise spec.retries: kubectl -n {namespace} edit upgrade {name}"
+                "mend what it names, then kubectl lameduck upgrade retry {name} -n {namespace}"
             ),
         ),
         Some(Phase::WaitingForApproval) => (
             Reason::ApprovalNeeded,
             object,
             format!("it waits for a person: {message}"),
-            format!("raise spec.approvedBatches: kubectl -n {namespace} edit upgrade {name}"),
+            format!("kubectl lameduck upgrade approve {name} -n {namespace}"),
         ),
         _ if upgrade.is_paused || upgrade.is_annotated => {
             let object = if upgrade.phase.is_some() {
