@@ -243,7 +243,9 @@ impl RefusalKind {
         }
     }
 
-    fn meaning(self) -> &'static str {
+    /// What it means, for a person, without what the API said.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
         match self {
             Self::Throttled => "more requests per second than the account may send",
             Self::Internal => "the API failed inside",

@@ -42,20 +42,28 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// What asks a cluster.
+    #[command(flatten)]
+    Cluster(ClusterCommand),
+    /// Show what the webhook would change in manifests; asks no cluster
+    Mutate(mutate::MutateArgs),
+    /// Print a script that completes commands in your shell
+    Completion(completion::CompletionArgs),
+}
+
+/// What asks a cluster.
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
     /// Show enrolled workloads, pods that end now, and upgrades
     Status(status::StatusArgs),
     /// Say why an object is treated as it is, and what would change that
     Explain(explain::ExplainArgs),
     /// Look for what is wrong with the installation and with enrolled namespaces
     Check(check::CheckArgs),
-    /// Show what the webhook would change in manifests; asks no cluster
-    Mutate(mutate::MutateArgs),
     /// Steer the upgrade of a StatefulSet
     Upgrade(upgrade::UpgradeArgs),
     /// Let a pod that is held go now: the break-glass
     Release(release::ReleaseArgs),
-    /// Print a script that completes commands in your shell
-    Completion(completion::CompletionArgs),
 }
 
 /// The format of a command that reads.

@@ -21,9 +21,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command};
+use args::{Cli, ClusterCommand, Command};
+use common::cluster::ClusterArgs;
 use common::failure::{Exit, Failure};
-use common::screen::{Format, Screen};
+use common::screen::{Colours, Format, Screen, tell};
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -37,49 +38,61 @@ pub fn main() -> ExitCode {
             return if is_error { Exit::Usage } else { Exit::Done }.into();
         }
     };
-    // kube's TLS has one provider, which has to be chosen before the first connection.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return told(&Failure::refused(format!("no runtime can be started: {error}")));
-        }
+    let done = match cli.command {
+        // They wait for nothing but files: Ctrl-C ends them as it ends any program.
+        Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
+        Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
+        Command::Cluster(command) => on_cluster(command, &cli.cluster, cli.color),
     };
-    let done = runtime.block_on(async {
-        tokio::select! {
-            done = run(cli) => done,
-            Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
-        }
-    });
     match done {
         Ok(exit) => exit.into(),
-        Err(failure) => told(&failure),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                tell(&failure);
+            }
+            failure.exit.into()
+        }
     }
 }
 
-fn told(failure: &Failure) -> ExitCode {
-    if !failure.message.is_empty() {
-        anstream::eprintln!("{failure}");
-    }
-    failure.exit.into()
+/// Runs a command that asks a cluster, until it is done or somebody presses Ctrl-C.
+fn on_cluster(
+    command: ClusterCommand,
+    cluster: &ClusterArgs,
+    colours: Colours,
+) -> Result<Exit, Failure> {
+    // kube's TLS has one provider, which has to be chosen before the first connection.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused(format!("no runtime can be started: {error}")))?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = run(command, cluster, colours) => done,
+            Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        }
+    })
 }
 
-async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let told = Screen::new(Format::Table, cli.color);
-    match cli.command {
-        Command::Status(args) => status::run(args, &cli.cluster, cli.color).await,
-        Command::Explain(args) => {
-            let screen = args.output.screen(cli.color);
-            explain::run(args, &cli.cluster.connect().await?, &screen).await.map(|()| Exit::Done)
+async fn run(
+    command: ClusterCommand,
+    cluster: &ClusterArgs,
+    colours: Colours,
+) -> Result<Exit, Failure> {
+    let told = Screen::new(Format::Table, colours);
+    match command {
+        ClusterCommand::Status(args) => status::run(args, cluster, colours).await,
+        ClusterCommand::Explain(args) => {
+            let screen = args.output.screen(colours);
+            explain::run(args, &cluster.connect().await?, &screen).await.map(|()| Exit::Done)
         }
-        Command::Check(args) => check::run(&args, &cli.cluster, cli.color).await,
-        Command::Mutate(args) => mutate::run(&args, cli.cluster.namespace.as_deref(), cli.color),
-        Command::Upgrade(args) => {
-            upgrade::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
+        ClusterCommand::Check(args) => check::run(&args, cluster, colours).await,
+        ClusterCommand::Upgrade(args) => {
+            upgrade::run(args, &cluster.connect().await?, &told).await.map(|()| Exit::Done)
         }
-        Command::Release(args) => {
-            release::run(args, &cli.cluster.connect().await?, &told).await.map(|()| Exit::Done)
+        ClusterCommand::Release(args) => {
+            release::run(args, &cluster.connect().await?, &told).await.map(|()| Exit::Done)
         }
-        Command::Completion(args) => completion::run(&args).map(|()| Exit::Done),
     }
 }

@@ -82,15 +82,24 @@ impl<A: Api> State<A> {
 
     /// Reads once, or says what came of it a moment ago. Whoever asks meanwhile waits for the same answer.
     async fn clb_access(&self) -> ClbAccess {
-        let mut tried = self.tried.lock().await;
+        let mut tried = Arc::clone(&self.tried).lock_owned().await;
         if let Some((at, access)) = &*tried
             && at.elapsed() < TRY_EVERY
         {
             return access.clone();
         }
-        let access = self.try_clb().await;
-        *tried = Some((Instant::now(), access.clone()));
-        access
+        // On its own: who asks and hangs up must not make the next one try again.
+        let state = self.clone();
+        let trying = tokio::spawn(async move {
+            let access = state.try_clb().await;
+            *tried = Some((Instant::now(), access.clone()));
+            access
+        });
+        trying.await.unwrap_or_else(|error| ClbAccess {
+            configured: true,
+            error: Some(format!("the try did not end in order: {error}")),
+            ..ClbAccess::default()
+        })
     }
 
     async fn try_clb(&self) -> ClbAccess {
@@ -106,7 +115,7 @@ impl<A: Api> State<A> {
         ClbAccess {
             configured: true,
             call: Some(call.to_owned()),
-            error: failure.filter(|error| !is_about_the_object(error)).map(|error| chain(&error)),
+            error: failure.filter(|error| !is_about_the_object(error)).map(|error| words(&error)),
         }
     }
 
@@ -121,6 +130,15 @@ fn json<T: Serialize>(said: &T) -> Response {
     match serde_json::to_vec(said) {
         Ok(body) => ([(CONTENT_TYPE, "application/json")], body).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Why a call failed. Of what the API itself said the code alone: its message may name accounts and resources, and
+/// anybody may ask.
+fn words(error: &Error) -> String {
+    match &error.failure {
+        Failure::Refused(refusal) => format!("{}: {}", refusal.kind.meaning(), refusal.code),
+        _ => chain(error),
     }
 }
 
@@ -178,6 +196,37 @@ mod tests {
         tokio::time::advance(TRY_EVERY).await;
         state.clb_access().await;
         assert_eq!(api.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[derive(Clone, Default)]
+    struct Slow(Counted);
+
+    impl Api for Slow {
+        async fn targets(&self, _: &str, _: Option<&str>) -> Result<Listeners, Error> {
+            unreachable!("the VPC is known")
+        }
+
+        async fn health(&self, _: &str, _: Option<&str>) -> Result<Health, Error> {
+            unreachable!("nobody asks for it")
+        }
+
+        async fn bindings(&self, backends: &[VpcAddress]) -> Result<Bindings, Error> {
+            let answer = self.0.bindings(backends).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            answer
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_up_does_not_make_the_next_one_try_again() {
+        let api = Slow::default();
+        let state = state(Some(api.clone()), Some("vpc-1"));
+        for _ in 0..5 {
+            let hung_up = tokio::time::timeout(Duration::from_millis(10), state.clb_access()).await;
+            assert!(hung_up.is_err());
+        }
+        assert_eq!(state.clb_access().await.error, None);
+        assert_eq!(api.0.0.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

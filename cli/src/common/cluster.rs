@@ -83,7 +83,11 @@ impl ClusterArgs {
 
     async fn config(&self) -> Result<Config, Failure> {
         let unusable = |error: &dyn std::error::Error| {
-            Failure::new(Exit::Unreachable, format!("no cluster to ask: {}", chain(error)))
+            // What comes behind shows the file, and there are keys in it.
+            let chain = chain(error);
+            let words = chain.split("-->").next().unwrap_or_default().lines().next();
+            let words = words.unwrap_or_default().trim_end_matches([':', ' ']);
+            Failure::new(Exit::Unreachable, format!("no cluster to ask: {words}"))
                 .cure("name a kubeconfig: --kubeconfig FILE, or $KUBECONFIG")
         };
         let options = KubeConfigOptions {
@@ -101,9 +105,17 @@ impl ClusterArgs {
         }
         match Config::from_kubeconfig(&options).await {
             Ok(config) => Ok(config),
-            // Inside a pod, unless a context was asked for.
-            Err(error) if names_one => Err(unusable(&error)),
+            // Inside a pod, and only where nothing else was asked for: one that is mistyped must not become
+            // another cluster.
+            Err(error) if names_one || has_kubeconfig() => Err(unusable(&error)),
             Err(error) => Config::incluster().map_err(|_| unusable(&error)),
         }
     }
+}
+
+/// Whether a kubeconfig is named, or is where kubectl looks for one.
+fn has_kubeconfig() -> bool {
+    let is_named = std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty());
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    is_named || home.is_some_and(|home| home.join(".kube/config").exists())
 }

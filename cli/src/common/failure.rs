@@ -90,6 +90,10 @@ impl Failure {
     pub fn of_call(what: &str, error: &Error) -> Self {
         match error {
             Error::Api(status) => Self::of_status(what, status),
+            Error::SerdeError(error) => Self::refused(format!(
+                "{what}: the answer cannot be read: {error}"
+            ))
+            .cure("is this command as new as the installation? kubectl lameduck check says both"),
             _ => Self::new(Exit::Unreachable, format!("{what}: {}", chain(error)))
                 .cure("check the cluster's address and your credentials: kubectl cluster-info"),
         }
@@ -152,7 +156,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What others say may have line ends and terminal codes in it.
-fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_control())
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()

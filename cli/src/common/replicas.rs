@@ -55,5 +55,10 @@ pub async fn ask<T: DeserializeOwned>(
     let request = Request::new(format!("{proxy}{folder}"))
         .get(last, &GetParams::default())
         .map_err(|error| Failure::new(Exit::Refused, format!("{}: {error}", what())))?;
-    client.request(request).await.map_err(|error| Failure::of_call(&what(), &error))
+    client.request(request).await.map_err(|error| match &error {
+        Error::Api(status) if status.code == 404 => {
+            Failure::refused(format!("{}: it does not know {path}, so it is an older one", what()))
+        }
+        _ => Failure::of_call(&what(), &error),
+    })
 }

@@ -43,6 +43,11 @@ pub struct Layout {
     pub wide: bool,
 }
 
+/// Says something on standard error. Where nobody can hear it, the exit code is all there is.
+pub fn tell(text: &dyn std::fmt::Display) {
+    drop(writeln!(anstream::stderr(), "{text}"));
+}
+
 /// Standard output.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {

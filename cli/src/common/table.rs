@@ -4,6 +4,7 @@ use anstyle::{AnsiColor, Style};
 use textwrap::WordSplitter;
 use unicode_width::UnicodeWidthStr;
 
+use super::failure::one_line;
 use super::screen::Layout;
 
 /// How a word stands out.
@@ -57,7 +58,8 @@ pub struct Cell {
 impl Cell {
     /// A cell in a tone.
     pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
-        Self { text: text.into(), tone }
+        // Others write names and messages, terminal codes too.
+        Self { text: one_line(&text.into()), tone }
     }
 }
 
@@ -219,6 +221,7 @@ pub fn cut(text: &str, columns: usize) -> String {
 /// A sentence that is wrapped at the terminal's edge, each line indented. One line where a program reads.
 #[must_use]
 pub fn indented(text: &str, tone: Tone, indent: &str, layout: Layout) -> String {
+    let text = &*one_line(text);
     // Narrower than that, words would be cut.
     const LEAST: usize = 20;
     let lines = match layout.columns {

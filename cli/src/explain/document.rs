@@ -23,7 +23,8 @@ pub struct Explanation {
     /// What was injected; none where nothing was.
     pub injected: Option<Injection>,
     /// What the webhook would do if the object were created now: `Unchanged`, `Patched`, `NotEnrolled`,
-    /// `OptedOut`, `UnknownPolicy`, `Observed`, `PolicyOff`, or why it is skipped.
+    /// `OptedOut`, `UnknownPolicy`, `Observed`, `PolicyOff`, or why it is skipped; `Unknown` where that could
+    /// not be read.
     pub if_created_now: String,
     /// What the webhook would warn of: what it leaves alone, and why.
     pub warnings: Vec<String>,
@@ -51,12 +52,15 @@ pub struct Enrolment {
     pub policy: Option<String>,
     /// Where it was found: `pod`, `template`, `statefulset`, `deployment`, `namespace`.
     pub found_on: Option<&'static str>,
-    /// There is a policy of that name.
-    pub policy_exists: bool,
+    /// There is a policy of that name; none where there is no name, or policies could not be read.
+    pub policy_exists: Option<bool>,
     /// The policy's mode.
     pub mode: Option<String>,
     /// All of that in a sentence.
     pub says: String,
+    /// Everything that it depends on could be read.
+    #[serde(skip)]
+    pub is_known: bool,
 }
 
 /// What was injected.
@@ -69,12 +73,14 @@ pub struct Injection {
     pub version: Option<String>,
 }
 
-/// A Service that selects the pods.
+/// A Service that selects the pods, or an Ingress that leads to one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sender {
-    /// Its name.
+    /// The Service.
     pub service: String,
+    /// The Ingress, where it is that one's load balancer.
+    pub ingress: Option<String>,
     /// Its CLB, `lb-…`; none where TKE wrote none.
     pub load_balancer: Option<String>,
     /// The CLB's backends are the pods themselves.

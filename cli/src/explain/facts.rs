@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use lameduck_api::state::HoldSeen;
 use lameduck_core::policy::Policy;
 use lameduck_core::upgrade::object::UpgradeStatus;
@@ -26,12 +27,16 @@ pub struct Facts {
     pub subject: Subject,
     /// Its namespace.
     pub namespace: String,
-    /// The policy label of that namespace.
-    pub namespace_label: Option<String>,
-    /// Every policy by name.
-    pub policies: BTreeMap<String, Policy>,
+    /// The policy label of that namespace; none where it could not be read.
+    pub namespace_label: Option<Option<String>>,
+    /// Every policy by name; none where they could not be read.
+    pub policies: Option<BTreeMap<String, Policy>>,
+    /// Policies that this version cannot read, and why.
+    pub unreadable_policies: BTreeMap<String, String>,
     /// The Services of its namespace.
     pub services: Vec<Service>,
+    /// The Ingresses of its namespace.
+    pub ingresses: Vec<Ingress>,
     /// The upgrade of the StatefulSet that it is, or belongs to.
     pub upgrade: Option<UpgradeStatus>,
     /// The holds that controllers know of.

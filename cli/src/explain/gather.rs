@@ -1,27 +1,26 @@
 //! Reads what an explanation is made from. What is not essential may be missing, and is said to be.
 
-use std::collections::BTreeMap;
-
-use futures::future::join;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 use kube::api::{Api, ListParams};
 use kube::core::Selector;
 use kube::{Error, ResourceExt as _};
+use lameduck_api::Upgrade;
 use lameduck_api::names::POLICY_LABEL;
-use lameduck_api::{TerminationPolicy, Upgrade};
 use serde::de::DeserializeOwned;
 
 use super::facts::{Facts, Subject};
 use crate::common::cluster::Cluster;
 use crate::common::failure::Failure;
+use crate::common::policies;
 use crate::common::replicas::replicas;
 use crate::common::target::{Kind, Target};
 
-/// Objects of a list: more than a namespace has of Services, or a workload of pods that a person reads about.
-const LIST_MAX: u32 = 1000;
+/// Objects in one answer: kubectl's own.
+const PAGE: u32 = 500;
 
 /// Reads everything about `target`.
 ///
@@ -38,38 +37,37 @@ pub(super) async fn gather(target: &Target, cluster: &Cluster) -> Result<Facts, 
     };
     let upgrades: Api<Upgrade> = desk.api();
     let services: Api<Service> = desk.api();
-    let policies: Api<TerminationPolicy> = Api::all(cluster.client.clone());
+    let ingresses: Api<Ingress> = desk.api();
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    let list = ListParams::default().limit(LIST_MAX);
     let upgrade = async {
         match &set {
             Some(name) => upgrades.get_opt(name).await,
             None => Ok(None),
         }
     };
-    let ((upgrade, services), (policies, (namespace, replicas))) = join(
-        join(upgrade, services.list(&list)),
-        join(
-            policies.list(&list),
-            join(namespaces.get_metadata(&cluster.namespace), replicas(&cluster.client)),
-        ),
-    )
-    .await;
-    let policies = or_note(policies.map(|list| list.items), "policies", &mut notes);
+    let (upgrade, services, ingresses, policies, namespace, replicas) = tokio::join!(
+        upgrade,
+        pages(&services, ListParams::default()),
+        pages(&ingresses, ListParams::default()),
+        policies::read(&cluster.client),
+        namespaces.get_metadata(&cluster.namespace),
+        replicas(&cluster.client),
+    );
+    let upgrade: Option<Upgrade> = or_note(upgrade, "the upgrade", &mut notes);
+    let policies = or_note(policies.map(Some), "policies", &mut notes);
     let namespace = or_note(namespace.map(Some), "the namespace's label", &mut notes);
     let replicas = or_note(replicas.map(Some), "the controller", &mut notes);
     let states: Option<Vec<_>> = replicas
         .map(|replicas| replicas.into_iter().filter_map(|replica| replica.state.ok()).collect());
+    let (known, unreadable) = policies.map(|all| (all.known, all.unreadable)).unzip();
     Ok(Facts {
         namespace: cluster.namespace.clone(),
-        namespace_label: namespace
-            .and_then(|namespace| namespace.labels().get(POLICY_LABEL).cloned()),
-        policies: policies
-            .into_iter()
-            .map(|policy| (policy.name_any(), policy.spec.into()))
-            .collect::<BTreeMap<_, _>>(),
-        services: or_note(services.map(|list| list.items), "Services", &mut notes),
-        upgrade: or_note(upgrade, "upgrades", &mut notes).and_then(|upgrade| upgrade.status),
+        namespace_label: namespace.map(|namespace| namespace.labels().get(POLICY_LABEL).cloned()),
+        policies: known,
+        unreadable_policies: unreadable.unwrap_or_default(),
+        services: or_note(services, "Services", &mut notes),
+        ingresses: or_note(ingresses, "Ingresses", &mut notes),
+        upgrade: upgrade.and_then(|upgrade| upgrade.status),
         leads: states
             .as_ref()
             .filter(|states| !states.is_empty())
@@ -91,6 +89,32 @@ fn or_note<T: Default>(read: Result<T, Error>, what: &str, notes: &mut Vec<Strin
 /// The controlling owner of this kind.
 pub(super) fn owner<'a>(pod: &'a Pod, kind: &str) -> Option<&'a OwnerReference> {
     pod.owner_references().iter().find(|owner| owner.kind == kind)
+}
+
+/// Whether a ReplicaSet of the Deployment owns the pod; its name is the Deployment's and the template's hash.
+fn is_of_deployment(pod: &Pod, deployment: &str) -> bool {
+    let Some(set) = owner(pod, "ReplicaSet") else { return false };
+    let hash = pod.labels().get("pod-template-hash");
+    hash.and_then(|hash| set.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
+        == Some(deployment)
+}
+
+/// Everything of a list, in pages, without what only the API server needs.
+async fn pages<K>(api: &Api<K>, params: ListParams) -> Result<Vec<K>, Error>
+where
+    K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut params = params.limit(PAGE);
+    let mut all = Vec::new();
+    loop {
+        let mut page = api.list(&params).await?;
+        page.items.iter_mut().for_each(|object| object.managed_fields_mut().clear());
+        all.append(&mut page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(all),
+        }
+    }
 }
 
 struct Desk<'a> {
@@ -120,7 +144,8 @@ impl Desk<'_> {
             Kind::Deployment => {
                 let deployment: Deployment = self.get(target).await?;
                 let selector = deployment.spec.as_ref().map(|spec| &spec.selector);
-                let pods = self.pods(target, selector).await?;
+                let mut pods = self.pods(target, selector).await?;
+                pods.retain(|pod| is_of_deployment(pod, &target.name));
                 Subject::Deployment(Box::new(deployment), pods)
             }
         })
@@ -149,11 +174,8 @@ impl Desk<'_> {
         let selector: Selector = selector.try_into().map_err(|error| {
             Failure::refused(format!("the selector of {target} cannot be read: {error}"))
         })?;
-        let params = ListParams::default().labels_from(&selector).limit(LIST_MAX);
-        let list = self.api::<Pod>().list(&params).await;
-        let list = list.map_err(|error| {
+        pages(&self.api(), ListParams::default().labels_from(&selector)).await.map_err(|error| {
             Failure::of_call(&format!("the pods of {target} cannot be listed"), &error)
-        })?;
-        Ok(list.items)
+        })
     }
 }

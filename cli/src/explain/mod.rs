@@ -8,6 +8,7 @@ pub mod cures;
 pub mod document;
 pub mod facts;
 mod gather;
+mod senders;
 pub mod text;
 mod verdict;
 pub mod view;

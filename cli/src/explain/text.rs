@@ -16,7 +16,7 @@ pub fn text(explanation: &Explanation, layout: Layout) -> String {
     let Explanation { object, namespace, enrolment, injected, warnings, services, end, .. } =
         explanation;
     page.out.push_str(&format!("{} in namespace {namespace}\n", Tone::Strong.paint(object)));
-    let exists = enrolment.policy.is_none() || enrolment.policy_exists;
+    let exists = enrolment.policy_exists != Some(false);
     page.field("Policy", &enrolment.says, if exists { Tone::Plain } else { Tone::Bad });
     match injected {
         Some(injection) => {
@@ -104,7 +104,11 @@ impl Page {
 }
 
 fn sender(service: &Sender) -> String {
-    let Sender { service, load_balancer, direct_access } = service;
+    let Sender { service, ingress, load_balancer, direct_access } = service;
+    let service = match ingress {
+        Some(ingress) => &format!("{service} by Ingress {ingress}"),
+        None => service,
+    };
     match load_balancer {
         Some(id) if *direct_access => format!("{service}: CLB {id}, which sends to the pod itself"),
         Some(id) => format!("{service}: CLB {id}, which sends to ports of nodes"),

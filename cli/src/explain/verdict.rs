@@ -1,7 +1,7 @@
 //! What is decided of an object, in a sentence, and what would change it. Pure.
 
 use jiff::Timestamp;
-use lameduck_core::inject::{Outcome, Plan};
+use lameduck_core::inject::{Injected, Outcome, Plan};
 
 use super::cures;
 use super::document::{End, Enrolment, PodLine};
@@ -25,24 +25,27 @@ fn verdict(decision: impl Into<String>, to_change_it: &[&str]) -> Verdict {
 pub(super) fn of_pod(
     facts: &Facts,
     enrolment: &Enrolment,
-    is_injected: bool,
-    plan: &Plan,
+    injected: Option<&Injected>,
+    plan: Option<&Plan>,
     end: Option<&End>,
     now: Timestamp,
 ) -> Verdict {
     match end {
-        Some(end) if is_injected || end.has_finalizer => ending(facts, end, now),
+        Some(end) if injected.is_some() || end.has_finalizer => {
+            let is_held = injected.is_some_and(|injected| !injected.holds.is_empty());
+            ending(facts, end, is_held, now)
+        }
         Some(_) => verdict("it ends as Kubernetes ends pods: Lameduck has no part in it", &[]),
-        None if is_injected => verdict(
+        None if injected.is_some() => verdict(
             "protected: when it is deleted it is held until its traffic is off and its connections have ended, \
              as its policy says",
             &[],
         ),
-        None => unprotected(enrolment, plan),
+        None => unprotected(facts, enrolment, plan),
     }
 }
 
-fn ending(facts: &Facts, end: &End, now: Timestamp) -> Verdict {
+fn ending(facts: &Facts, end: &End, is_held: bool, now: Timestamp) -> Verdict {
     if let Some(words) = &end.released {
         return verdict(format!("nothing is waited for any more: {words}"), &[]);
     }
@@ -55,6 +58,25 @@ fn ending(facts: &Facts, end: &End, now: Timestamp) -> Verdict {
     }
     let is_off = end.traffic_off.as_ref().is_some_and(|said| said.status == "True");
     let decision = match (&end.traffic_off, &end.drained) {
+        (traffic, Some(drained)) => {
+            let until = clock(end.killed_at);
+            let traffic = match traffic {
+                Some(traffic) if !is_off => {
+                    change.push(cures::traffic(&traffic.reason).to_owned());
+                    format!("; its object stays until its traffic is off ({})", traffic.reason)
+                }
+                _ => String::new(),
+            };
+            format!(
+                "its hold has ended ({}), and its application has until {until} for its own shutdown{traffic}",
+                drained.reason
+            )
+        }
+        (_, None) if !is_held => format!(
+            "it has no hold, so its containers end by themselves, at {} at the latest; its object stays until its \
+             traffic is off",
+            clock(end.killed_at)
+        ),
         (Some(traffic), None) if is_off => {
             let connections: u64 = end.holds.iter().filter_map(|hold| hold.connections).sum();
             let open = usize::try_from(connections).unwrap_or(usize::MAX);
@@ -75,11 +97,6 @@ fn ending(facts: &Facts, end: &End, now: Timestamp) -> Verdict {
             };
             format!("its traffic is off ({}), and {open} waited for", traffic.reason)
         }
-        (_, Some(drained)) if is_off => format!(
-            "its hold has ended ({}), and its application has until {} for its own shutdown",
-            drained.reason,
-            clock(end.killed_at)
-        ),
         (Some(traffic), _) => {
             change.push(cures::traffic(&traffic.reason).to_owned());
             format!(
@@ -100,11 +117,17 @@ fn ending(facts: &Facts, end: &End, now: Timestamp) -> Verdict {
     Verdict { decision, to_change_it: change }
 }
 
-fn unprotected(enrolment: &Enrolment, plan: &Plan) -> Verdict {
+fn unprotected(facts: &Facts, enrolment: &Enrolment, plan: Option<&Plan>) -> Verdict {
+    let Some(plan) = plan else {
+        return verdict("not protected; why cannot be told, for not everything could be read", &[]);
+    };
     match plan.outcome {
         Outcome::NotEnrolled => verdict(
             "nothing is done: nobody enrols it",
-            &["kubectl label namespace NAMESPACE lameduck.dev/policy=default, then a new pod"],
+            &[
+                &format!("{}, then a new pod", enrol(facts)),
+                "where its workload was labelled after it was made: a new pod",
+            ],
         ),
         Outcome::OptedOut => {
             verdict("nothing is done: it is opted out", &["another label, then a new pod"])
@@ -121,7 +144,9 @@ fn unprotected(enrolment: &Enrolment, plan: &Plan) -> Verdict {
             &["mode: Enforce, then a new pod"],
         ),
         Outcome::Skipped(skip) => verdict(format!("not protected: {}", skip.message()), &[]),
-        Outcome::Patched | Outcome::Unchanged | Outcome::Restored if enrolment.policy_exists => {
+        Outcome::Patched | Outcome::Unchanged | Outcome::Restored
+            if enrolment.policy_exists == Some(true) =>
+        {
             verdict(
                 "not protected: it was made before it was enrolled, or while the webhook was away",
                 &["a new pod: kubectl rollout restart its workload"],
@@ -129,6 +154,10 @@ fn unprotected(enrolment: &Enrolment, plan: &Plan) -> Verdict {
         }
         _ => verdict("not protected", &[]),
     }
+}
+
+fn enrol(facts: &Facts) -> String {
+    format!("kubectl label namespace {} lameduck.dev/policy=default", facts.namespace)
 }
 
 pub(super) fn of_workload(facts: &Facts, enrolment: &Enrolment, pods: &[PodLine]) -> Verdict {

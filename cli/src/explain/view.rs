@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use lameduck_api::names::{
     ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_ORIGINAL_UPDATE_STRATEGY,
     ANNOTATION_RELEASE, CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, POLICY_LABEL,
+    POLICY_NONE,
 };
 use lameduck_core::drain::{Deletion, Release, hold_deadline};
 use lameduck_core::inject::{
@@ -20,9 +21,10 @@ use lameduck_core::upgrade::object::UpgradeStatus;
 use serde::Serialize;
 
 use super::document::{
-    API_VERSION, End, Enrolment, Explanation, HoldLine, Injection, PodLine, Said, Sender,
+    API_VERSION, End, Enrolment, Explanation, HoldLine, Injection, PodLine, Said,
 };
 use super::facts::{Facts, Subject};
+use super::senders::senders;
 use super::verdict;
 use crate::common::words::count;
 
@@ -69,23 +71,25 @@ fn label(metadata: Option<&ObjectMeta>) -> Option<&str> {
     metadata?.labels.as_ref()?.get(POLICY_LABEL).map(String::as_str)
 }
 
+fn of_pods_labels(facts: &Facts, pod: &Pod) -> Enrolment {
+    enrolled(facts, &[("pod", label(Some(&pod.metadata)))])
+}
+
 fn of_pod(facts: &Facts, pod: &Pod, now: Timestamp) -> Explanation {
-    let enrolment = enrolled(
-        facts,
-        &[("pod", label(Some(&pod.metadata))), ("namespace", facts.namespace_label.as_deref())],
-    );
+    let enrolment = of_pods_labels(facts, pod);
     let injected = pod.annotations().get(ANNOTATION_INJECTED).and_then(|text| Injected::read(text));
-    let plan = pod_plan(facts, pod);
+    let plan = pod_plan(facts, &enrolment, pod);
     let end = end(facts, pod);
-    let verdict = verdict::of_pod(facts, &enrolment, injected.is_some(), &plan, end.as_ref(), now);
+    let verdict =
+        verdict::of_pod(facts, &enrolment, injected.as_ref(), plan.as_ref(), end.as_ref(), now);
     Explanation {
         api_version: API_VERSION,
         kind: "Explanation",
         object: format!("pod/{}", pod.name_any()),
         namespace: facts.namespace.clone(),
         injected: injected.map(|injected| injection(pod, &injected)),
-        if_created_now: plan.outcome.as_str().to_owned(),
-        warnings: plan.warnings,
+        if_created_now: word(plan.as_ref()),
+        warnings: plan.map(|plan| plan.warnings).unwrap_or_default(),
         services: senders(facts, pod.labels()),
         end,
         pods: Vec::new(),
@@ -109,13 +113,9 @@ struct Workload<'a> {
 fn of_workload(facts: &Facts, workload: &Workload<'_>, pods: &[Pod]) -> Explanation {
     let enrolment = enrolled(
         facts,
-        &[
-            ("template", label(workload.template)),
-            (workload.word, label(Some(workload.metadata))),
-            ("namespace", facts.namespace_label.as_deref()),
-        ],
+        &[("template", label(workload.template)), (workload.word, label(Some(workload.metadata)))],
     );
-    let plan = with_context(facts, |context| {
+    let plan = with_context(facts, &enrolment, |context| {
         let seen = serde_json::from_str::<view::Workload<'_>>(&workload.json).ok()?;
         inject::plan_workload(workload.kind, &seen, None, context).ok()
     });
@@ -135,8 +135,8 @@ fn of_workload(facts: &Facts, workload: &Workload<'_>, pods: &[Pod]) -> Explanat
         namespace: facts.namespace.clone(),
         injected: original
             .map(|original| Injection { what: vec![strategy(original)], version: None }),
-        if_created_now: plan.outcome.as_str().to_owned(),
-        warnings: plan.warnings,
+        if_created_now: word(plan.as_ref()),
+        warnings: plan.map(|plan| plan.warnings).unwrap_or_default(),
         services: senders(
             facts,
             workload
@@ -162,74 +162,106 @@ fn strategy(original: &str) -> String {
     }
 }
 
-/// Which label counts, nearest first.
-fn enrolled(facts: &Facts, labels: &[(&'static str, Option<&str>)]) -> Enrolment {
-    let resolved = enrolment(&facts.namespace, labels.iter().map(|(_, value)| *value));
-    let counts = labels.iter().find(|(_, value)| value.is_some_and(|value| !value.is_empty()));
-    let found_on = counts.map(|(place, _)| *place);
+/// Which label counts, nearest first; the namespace's comes last.
+fn enrolled(facts: &Facts, nearer: &[(&'static str, Option<&str>)]) -> Enrolment {
+    let of_namespace = facts.namespace_label.as_ref();
+    let namespace = ("namespace", of_namespace.and_then(Option::as_deref));
+    let labels = || nearer.iter().copied().chain([namespace]);
+    let resolved = enrolment(&facts.namespace, labels().map(|(_, value)| value));
+    let counts = labels().find(|(_, value)| value.is_some_and(|value| !value.is_empty()));
+    let found_on = counts.map(|(place, _)| place);
     let of = match found_on {
         Some("namespace") => format!("label {POLICY_LABEL} of namespace {}", facts.namespace),
         Some("pod") => format!("its own label {POLICY_LABEL}, from its template"),
         Some(place) => format!("label {POLICY_LABEL} of the {place}"),
         None => String::new(),
     };
-    let nobody =
-        Enrolment { policy: None, found_on, policy_exists: false, mode: None, says: String::new() };
+    let nobody = Enrolment {
+        policy: None,
+        found_on,
+        policy_exists: None,
+        mode: None,
+        says: String::new(),
+        is_known: true,
+    };
     match resolved {
+        Resolved::NotEnrolled if of_namespace.is_none() => Enrolment {
+            says: format!(
+                "not known: no label {POLICY_LABEL} on it, and its namespace could not be read"
+            ),
+            is_known: false,
+            ..nobody
+        },
         Resolved::NotEnrolled => {
             let says = format!("not enrolled: no label {POLICY_LABEL} on it or its namespace");
-            Enrolment { found_on: None, says, ..nobody }
+            Enrolment { says, ..nobody }
         }
-        Resolved::OptedOut if counts.is_some_and(|(_, value)| *value == Some("none")) => {
-            Enrolment { says: format!("opted out: {of} is none"), ..nobody }
+        Resolved::OptedOut if counts.is_some_and(|(_, value)| value == Some(POLICY_NONE)) => {
+            Enrolment { says: format!("opted out: {of} is {POLICY_NONE}"), ..nobody }
         }
         Resolved::OptedOut => {
             let says = format!("left alone: namespace {} is never touched", facts.namespace);
             Enrolment { found_on: None, says, ..nobody }
         }
         Resolved::Policy(name) => {
-            let policy = facts.policies.get(name);
-            let mode = policy.map(|policy| format!("{:?}", policy.mode));
-            let says = match &mode {
-                Some(mode) => format!("policy {name} (mode {mode}), by {of}"),
-                None => format!("policy {name}, by {of}; there is no such policy"),
-            };
-            Enrolment {
-                policy: Some(name.to_owned()),
-                policy_exists: policy.is_some(),
-                mode,
-                says,
-                ..nobody
-            }
+            let named = Enrolment { policy: Some(name.to_owned()), ..nobody };
+            named_policy(facts, name, &of, named)
         }
     }
 }
 
-fn with_context(facts: &Facts, plan: impl FnOnce(&Context<'_>) -> Option<Plan>) -> Plan {
+/// What is known of the policy that a label names.
+fn named_policy(facts: &Facts, name: &str, of: &str, named: Enrolment) -> Enrolment {
+    if let Some(why) = facts.unreadable_policies.get(name) {
+        let says = format!("policy {name}, by {of}; this command cannot read it: {why}");
+        return Enrolment { policy_exists: Some(true), says, is_known: false, ..named };
+    }
+    let Some(policies) = &facts.policies else {
+        let says = format!("policy {name}, by {of}; policies could not be read");
+        return Enrolment { says, is_known: false, ..named };
+    };
+    let mode = policies.get(name).map(|policy| format!("{:?}", policy.mode));
+    let says = match &mode {
+        Some(mode) => format!("policy {name} (mode {mode}), by {of}"),
+        None => format!("policy {name}, by {of}; there is no such policy"),
+    };
+    Enrolment { policy_exists: Some(mode.is_some()), mode, says, ..named }
+}
+
+/// What the webhook would do. None where what it depends on is not known.
+fn with_context(
+    facts: &Facts,
+    enrolment: &Enrolment,
+    plan: impl FnOnce(&Context<'_>) -> Option<Plan>,
+) -> Option<Plan> {
+    if !enrolment.is_known {
+        return None;
+    }
     // What was injected stands on the object; its image and version change nothing of the decision.
     let settings = Settings { hold_image: String::new(), version: String::new() };
-    let context = Context {
+    let nothing = BTreeMap::new();
+    plan(&Context {
         namespace: &facts.namespace,
-        namespace_policy: facts.namespace_label.as_deref(),
-        policies: &facts.policies,
+        namespace_policy: facts.namespace_label.as_ref().and_then(Option::as_deref),
+        policies: facts.policies.as_ref().unwrap_or(&nothing),
         settings: &settings,
-    };
-    plan(&context).unwrap_or(Plan {
-        operations: Vec::new(),
-        warnings: vec!["the object cannot be read as the webhook reads it".to_owned()],
-        outcome: Outcome::Unchanged,
     })
 }
 
 /// What the webhook would do with this pod, were it created now.
-fn pod_plan(facts: &Facts, pod: &Pod) -> Plan {
+fn pod_plan(facts: &Facts, enrolment: &Enrolment, pod: &Pod) -> Option<Plan> {
     let mut anew = pod.clone();
     anew.metadata.deletion_timestamp = None;
     let json = json(&anew);
-    with_context(facts, |context| {
+    with_context(facts, enrolment, |context| {
         let seen = serde_json::from_str::<view::Pod<'_>>(&json).ok()?;
         Some(inject::plan_pod(&seen, context))
     })
+}
+
+/// The outcome's word.
+fn word(plan: Option<&Plan>) -> String {
+    plan.map_or("Unknown", |plan| plan.outcome.as_str()).to_owned()
 }
 
 fn injection(pod: &Pod, injected: &Injected) -> Injection {
@@ -260,27 +292,8 @@ fn injection(pod: &Pod, injected: &Injected) -> Injection {
     }
 }
 
-fn senders(facts: &Facts, labels: &BTreeMap<String, String>) -> Vec<Sender> {
-    let selects = |service: &&Service| {
-        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        selector.is_some_and(|selector| {
-            !selector.is_empty()
-                && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-        })
-    };
-    let sender = |service: &Service| Sender {
-        service: service.name_any(),
-        load_balancer: service.annotations().get("service.kubernetes.io/loadbalance-id").cloned(),
-        direct_access: service
-            .annotations()
-            .get("service.cloud.tencent.com/direct-access")
-            .is_some_and(|value| value == "true"),
-    };
-    facts.services.iter().filter(selects).map(sender).collect()
-}
-
 /// A condition of ours.
-pub(super) fn condition(pod: &Pod, type_: &str) -> Option<Said> {
+fn condition(pod: &Pod, type_: &str) -> Option<Said> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let found = conditions.iter().find(|condition| condition.type_ == type_)?;
     Some(Said {
@@ -292,9 +305,11 @@ pub(super) fn condition(pod: &Pod, type_: &str) -> Option<Said> {
 }
 
 /// The policy that the pod was injected by, or the default one where that is gone: as the controller has it.
-pub(super) fn policy_of(facts: &Facts, pod: &Pod) -> Policy {
-    let named = pod.labels().get(POLICY_LABEL).or(facts.namespace_label.as_ref());
-    named.and_then(|name| facts.policies.get(name)).cloned().unwrap_or_default()
+fn policy_of(facts: &Facts, pod: &Pod) -> Policy {
+    let of_namespace = facts.namespace_label.as_ref().and_then(Option::as_ref);
+    let named = pod.labels().get(POLICY_LABEL).or(of_namespace);
+    let policies = facts.policies.as_ref();
+    named.and_then(|name| policies?.get(name)).cloned().unwrap_or_default()
 }
 
 fn end(facts: &Facts, pod: &Pod) -> Option<End> {
@@ -340,10 +355,11 @@ fn pod_line(facts: &Facts, pod: &Pod) -> PodLine {
     } else if pod.annotations().contains_key(ANNOTATION_INJECTED) {
         "Protected".to_owned()
     } else {
-        match pod_plan(facts, pod).outcome {
+        let plan = pod_plan(facts, &of_pods_labels(facts, pod), pod);
+        match plan.as_ref().map(|plan| plan.outcome) {
             // It would be changed now, so it was made before it was enrolled, or past the webhook.
-            Outcome::Patched => "NotInjected".to_owned(),
-            other => other.as_str().to_owned(),
+            Some(Outcome::Patched) => "NotInjected".to_owned(),
+            _ => word(plan.as_ref()),
         }
     };
     PodLine { name: pod.name_any(), state }

@@ -28,7 +28,7 @@ pub use view::{Document, patched, text};
 use lameduck_core::inject::Settings;
 
 use crate::common::failure::{Exit, Failure};
-use crate::common::screen::Colours;
+use crate::common::screen::{Colours, tell};
 use crate::common::words;
 
 /// Reviews what the files hold.
@@ -42,14 +42,14 @@ pub fn run(args: &MutateArgs, namespace: Option<&str>, colours: Colours) -> Resu
     if args.patched {
         // Warnings do not belong between manifests.
         let warnings = document.objects.iter().flat_map(|reviewed| &reviewed.change.warnings);
-        warnings.for_each(|warning| anstream::eprintln!("Warning: {warning}"));
+        warnings.for_each(|warning| tell(&format_args!("Warning: {warning}")));
         screen.print(&patched(&document)?)?;
     } else {
         screen.show(&document, text)?;
     }
     if !document.problems.is_empty() {
         for problem in &document.problems {
-            anstream::eprintln!("error: {problem}");
+            tell(&format_args!("error: {problem}"));
         }
         let count = words::count(document.problems.len(), "document");
         return Err(Failure::usage(format!("{count} of the input could not be reviewed")));

@@ -16,13 +16,14 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
-use lameduck_api::names::{ANNOTATION_RELEASE, FINALIZER};
-use lameduck_core::drain::{EventReason, Release};
+use lameduck_api::names::{ANNOTATION_RELEASE, CONDITION_DRAINED, FINALIZER};
+use lameduck_core::drain::{EventReason, Outcome, Release};
 use serde_json::json;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::common::cluster::Cluster;
-use crate::common::failure::Failure;
+use crate::common::failure::{Failure, one_line};
 use crate::common::screen::Screen;
 use crate::common::target::{Kind, Target};
 pub use decide::{Held, held};
@@ -79,7 +80,7 @@ pub async fn run(args: ReleaseArgs, cluster: &Cluster, screen: &Screen) -> Resul
         .ok_or_else(|| Failure::refused(format!("there is no pod {}/{name}", cluster.namespace)))?;
     let held = held(&pod)?;
     if !args.yes {
-        confirm(&glass.full_name(), &held)?;
+        confirm(&glass.full_name(), &held).await?;
     }
     let release = Release {
         uid: pod.uid().unwrap_or_default(),
@@ -89,7 +90,7 @@ pub async fn run(args: ReleaseArgs, cluster: &Cluster, screen: &Screen) -> Resul
     };
     glass.annotate(&release).await?;
     let patience = Duration::from_secs(args.controller_timeout);
-    let told = match glass.wait(&release, patience).await? {
+    let told = match glass.wait(&release, has_finalizer(&pod), patience).await? {
         Some(done) => done,
         None => glass.without_controller(&release, patience).await?,
     };
@@ -97,16 +98,23 @@ pub async fn run(args: ReleaseArgs, cluster: &Cluster, screen: &Screen) -> Resul
 }
 
 /// Asks the person at the terminal.
-fn confirm(pod: &str, held: &Held) -> Result<(), Failure> {
+async fn confirm(pod: &str, held: &Held) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage("nobody is there to be asked").cure("say --yes"));
     }
     let mut ask = io::stderr().lock();
-    writeln!(ask, "pod {pod}: {}", held.waits_for)?;
+    writeln!(ask, "pod {pod}: {}", one_line(&held.waits_for))?;
     write!(ask, "Let it go now? What it still serves is cut off. [y/N] ")?;
     ask.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    drop(ask);
+    // On a thread of its own, so that Ctrl-C is heard meanwhile; it ends with the process.
+    let (send, answered) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        // Whoever waited may be gone.
+        drop(send.send(io::stdin().lock().read_line(&mut answer).map(|_| answer)));
+    });
+    let answer = answered.await.unwrap_or_else(|_| Ok(String::new()))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::refused("not released: you did not say yes")),
@@ -159,7 +167,12 @@ impl Glass<'_> {
     }
 
     /// Waits until the controller has taken it up. None where it has not in time.
-    async fn wait(&self, release: &Release, patience: Duration) -> Result<Option<String>, Failure> {
+    async fn wait(
+        &self,
+        release: &Release,
+        had_finalizer: bool,
+        patience: Duration,
+    ) -> Result<Option<String>, Failure> {
         let end = Instant::now() + patience;
         while Instant::now() < end {
             match self.read().await? {
@@ -167,7 +180,8 @@ impl Glass<'_> {
                 Some(pod) if pod.uid().as_deref() != Some(&*release.uid) => {
                     return Ok(Some("released, and replaced by another of its name".to_owned()));
                 }
-                Some(pod) if !has_finalizer(&pod) => {
+                // Without a finalizer the hold's own last word is all that tells.
+                Some(pod) if is_taken_up(&pod, had_finalizer) => {
                     let grace = "it goes as soon as its containers have ended";
                     return Ok(Some(format!("released: its holds end now, and {grace}")));
                 }
@@ -188,8 +202,8 @@ impl Glass<'_> {
         };
         let seconds = patience.as_secs();
         let told = format!(
-            "released without a controller, for none took it up in {seconds} s: its finalizer is off. A hold \
-             that runs ends by itself, after unreachableSeconds of its policy and when its connections have \
+            "no controller took it up in {seconds} s, so this command has released it: it has no finalizer any more. \
+             A hold that runs ends by itself, after unreachableSeconds of its policy and when its connections have \
              closed; to kill it at once: kubectl delete pod {} -n {} --force",
             self.name, self.cluster.namespace
         );
@@ -207,6 +221,9 @@ impl Glass<'_> {
             else {
                 return Ok(None);
             };
+            if !has_finalizer(&pod) {
+                return Ok(Some(pod));
+            }
             let rest: Vec<&String> =
                 pod.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).collect();
             let patch = json!({"metadata": {
@@ -263,6 +280,18 @@ impl Glass<'_> {
         let made = events.create(&PostParams::default(), &event).await;
         made.map(drop).map_err(|error| Failure::of_call("no Event can be written", &error))
     }
+}
+
+/// Whether a controller has heard of the release.
+fn is_taken_up(pod: &Pod, had_finalizer: bool) -> bool {
+    if had_finalizer {
+        return !has_finalizer(pod);
+    }
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
+    conditions.unwrap_or_default().iter().any(|condition| {
+        condition.type_ == CONDITION_DRAINED
+            && condition.reason.as_deref() == Some(Outcome::Released.as_str())
+    })
 }
 
 fn has_finalizer(pod: &Pod) -> bool {

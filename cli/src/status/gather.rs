@@ -4,15 +4,16 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::future::ready;
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, ApiResource};
+use kube::api::{Api, ApiResource, ListParams};
 use kube::core::{Object, PartialObjectMeta, Selector};
 use kube::runtime::utils::{Backoff, WatchStreamExt as _};
 use kube::runtime::watcher::{self, Config, Event, watcher};
-use kube::{Client, Error, Resource};
+use kube::{Client, Error, Resource, ResourceExt};
 use lameduck_api::{TerminationPolicy, Upgrade};
 
 use super::facts::{
@@ -25,6 +26,10 @@ use crate::common::target::{Kind, Target};
 
 /// Objects in one answer: kubectl's own, some 1 MB of metadata.
 const PAGE: u32 = 500;
+/// Namespaces whose pods are listed one by one; with more there would be more requests than answers of use.
+const NAMESPACES_MAX: u32 = 64;
+/// Lists of pods at the same time.
+const LISTS_AT_ONCE: usize = 4;
 /// The longest pause between two tries while the cluster does not answer.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -74,14 +79,13 @@ pub(super) async fn listen(
     let heard = watcher(policies, config.clone());
     ear.push(follow(heard, "terminationpolicies", new, Said::Policy, follows));
 
-    let pods: Api<PartialObjectMeta<Pod>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
     let filter = with_labels(labelled.clone(), narrow.pod_labels.as_deref());
-    let heard = watcher(pods, with_fields(filter, narrow.pod_fields.as_deref()));
-    let new = |object: PartialObjectMeta<Pod>| PodFacts::new(&object.metadata);
-    ear.push(follow(heard, "pods", new, Said::Pod, follows));
+    let filter = with_fields(filter, narrow.pod_fields.as_deref());
+    let parts = if namespace.is_none() && !follows { few_namespaces(client).await } else { None };
+    ear.push(match parts {
+        Some(names) => pods_by_namespace(client.clone(), names, filter),
+        None => pods(client, namespace, filter, Said::Pod, follows),
+    });
 
     let new = |object: Workload| WorkloadFacts::new(&object);
     if let Some(fields) = narrow.fields_of("deployment") {
@@ -103,6 +107,46 @@ pub(super) async fn listen(
         (world.stateful_sets.complete, world.upgrades.complete) = (true, true);
     }
     Ok(ear)
+}
+
+/// The names of all namespaces, where they are so few that one list of pods for each is worth it.
+async fn few_namespaces(client: &Client) -> Option<Vec<String>> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let list = namespaces.list_metadata(&ListParams::default().limit(NAMESPACES_MAX)).await.ok()?;
+    let is_whole = list.metadata.continue_.is_none_or(|token| token.is_empty());
+    is_whole.then(|| list.items.iter().map(ResourceExt::name_any).collect())
+}
+
+/// The pods of all namespaces, some at a time: the pages of one list come one after the other, and while one is
+/// read here the API server could make the next.
+fn pods_by_namespace(
+    client: Client,
+    names: Vec<String>,
+    config: Config,
+) -> BoxStream<'static, Said> {
+    let of_one = move |name: String| {
+        let parts = pods(&client, Some(&name), config.clone(), |change| change, false);
+        // Each list begins and ends; together they do so once.
+        parts.filter(|change| ready(!matches!(change, Ok(Change::Began | Change::Complete))))
+    };
+    let parts = stream::iter(names).map(of_one).flatten_unordered(LISTS_AT_ONCE);
+    let whole = stream::iter([Ok(Change::Began)]).chain(parts);
+    whole.chain(stream::iter([Ok(Change::Complete)])).map(Said::Pod).boxed()
+}
+
+fn pods<S: Send + 'static>(
+    client: &Client,
+    namespace: Option<&str>,
+    config: Config,
+    say: impl Fn(Result<Change<PodFacts>, Trouble>) -> S + Send + 'static,
+    follows: bool,
+) -> BoxStream<'static, S> {
+    let pods: Api<PartialObjectMeta<Pod>> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let new = |object: PartialObjectMeta<Pod>| PodFacts::new(&object.metadata);
+    follow(watcher(pods, config), "pods", new, say, follows)
 }
 
 /// Listens until everything that is read has been read once.
@@ -158,14 +202,15 @@ fn with_fields(config: Config, fields: Option<&str>) -> Config {
 }
 
 /// What of a list and its watch is kept: the large object is dropped at once.
-fn follow<K, T, E>(
+fn follow<K, T, E, S>(
     events: E,
     what: &'static str,
     new: impl Fn(K) -> T + Send + 'static,
-    say: impl Fn(Result<Change<T>, Trouble>) -> Said + Send + 'static,
+    say: impl Fn(Result<Change<T>, Trouble>) -> S + Send + 'static,
     follows: bool,
-) -> BoxStream<'static, Said>
+) -> BoxStream<'static, S>
 where
+    S: 'static,
     E: Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     K: Resource + Debug + 'static,
     T: 'static,

@@ -75,6 +75,11 @@ pub fn decide(verb: Verb, seen: &Seen) -> Result<Change, Failure> {
         Verb::Approve if status.phase != Phase::WaitingForApproval => {
             Err(Failure::refused(format!("it waits for nobody's approval: {}", is(status))))
         }
+        // It says so until the controller has looked, and each approval is one more batch.
+        Verb::Approve if spec.approved_batches > status.approvals_seen => Err(Failure::refused(
+            "the next batch is approved already, and the controller has not taken it up yet",
+        )
+        .cure("kubectl lameduck check says whether a controller leads")),
         Verb::Approve => {
             // What was approved before this revision came is spent.
             let next = spec.approved_batches.max(status.approved_before).saturating_add(1);
@@ -152,6 +157,7 @@ mod tests {
             phase,
             target_revision: "web-2".into(),
             approved_before: 4,
+            approvals_seen: 4,
             retries_seen: 2,
             message: "web-1 is not ready".into(),
             ..UpgradeStatus::default()
@@ -171,14 +177,6 @@ mod tests {
                 json!({"paused": false}),
             ),
             (Verb::Approve, seen(Phase::WaitingForApproval), json!({"approvedBatches": 5})),
-            (
-                Verb::Approve,
-                with(
-                    Phase::WaitingForApproval,
-                    UpgradeSpec { approved_batches: 6, ..UpgradeSpec::default() },
-                ),
-                json!({"approvedBatches": 7}),
-            ),
             (Verb::Abort, seen(Phase::Stalled), json!({"abortRevision": "web-2"})),
             (Verb::Retry, seen(Phase::Stalled), json!({"retries": 3})),
             (
@@ -203,7 +201,12 @@ mod tests {
             ..seen(Phase::Paused)
         };
         let unseen = Seen::default();
+        let hasty = Seen {
+            spec: UpgradeSpec { approved_batches: 5, ..UpgradeSpec::default() },
+            ..seen(Phase::WaitingForApproval)
+        };
         let table = [
+            (Verb::Approve, hasty, "is approved already"),
             (Verb::Pause, seen(Phase::Complete), "nothing to pause: it is Complete"),
             (Verb::Pause, paused, "paused already"),
             (

@@ -41,12 +41,16 @@ impl Recorded {
             subject,
             namespace: services[0].namespace().expect("a namespace"),
             // As the lab labels it.
-            namespace_label: Some(policies[1].name_any()),
-            policies: policies
-                .into_iter()
-                .map(|policy| (policy.name_any(), policy.spec.into()))
-                .collect::<BTreeMap<_, _>>(),
+            namespace_label: Some(Some(policies[1].name_any())),
+            policies: Some(
+                policies
+                    .into_iter()
+                    .map(|policy| (policy.name_any(), policy.spec.into()))
+                    .collect::<BTreeMap<_, _>>(),
+            ),
+            unreadable_policies: BTreeMap::new(),
             services,
+            ingresses: Vec::new(),
             upgrade: upgrades.into_iter().next().and_then(|upgrade| upgrade.status),
             leads: Some(states.iter().any(|state| state.leads)),
             holds: states.into_iter().flat_map(|state| state.holds).collect(),
@@ -101,7 +105,7 @@ fn a_set_and_its_pods() {
 
 #[test]
 fn who_is_not_enrolled_hears_how_to_be() {
-    let facts = Facts { namespace_label: None, ..Recorded::read().set() };
+    let facts = Facts { namespace_label: Some(None), ..Recorded::read().set() };
     let mut facts = facts;
     if let Subject::StatefulSet(set, pods) = &mut facts.subject {
         for pod in pods {
@@ -120,11 +124,38 @@ fn who_is_not_enrolled_hears_how_to_be() {
 fn a_policy_that_is_gone_and_a_leader_that_is_not_there_are_said() {
     let recorded = Recorded::read();
     let pod = Subject::Pod(Box::new(recorded.pod("web-2")));
-    let facts = Facts { policies: BTreeMap::new(), leads: Some(false), ..recorded.facts(pod) };
+    let facts =
+        Facts { policies: Some(BTreeMap::new()), leads: Some(false), ..recorded.facts(pod) };
     let said = view::view(&facts, now());
-    assert!(!said.enrolment.policy_exists);
+    assert_eq!(said.enrolment.policy_exists, Some(false));
     assert!(said.enrolment.says.ends_with("there is no such policy"), "{said:?}");
     assert!(said.to_change_it.iter().any(|line| line.contains("no controller leads")), "{said:?}");
+}
+
+#[test]
+fn what_could_not_be_read_is_unknown_and_never_taken_for_missing() {
+    let recorded = Recorded::read();
+    let mut pod = recorded.pod("web-0");
+    pod.metadata.annotations = None;
+    let subject = Subject::Pod(Box::new(pod.clone()));
+    let facts = Facts { policies: None, ..recorded.facts(subject) };
+    let said = view::view(&facts, now());
+    assert_eq!((said.enrolment.policy_exists, &*said.if_created_now), (None, "Unknown"));
+    assert!(said.decision.contains("why cannot be told"), "{said:?}");
+
+    pod.metadata.labels = None;
+    let facts = Facts { namespace_label: None, ..recorded.facts(Subject::Pod(Box::new(pod))) };
+    let said = view::view(&facts, now());
+    assert!(said.enrolment.says.contains("could not be read"), "{said:?}");
+    assert_eq!(said.if_created_now, "Unknown");
+
+    let set = Facts { namespace_label: None, ..recorded.set() };
+    let mut set = set;
+    if let Subject::StatefulSet(set, _) = &mut set.subject {
+        set.metadata.labels = None;
+    }
+    let said = view::view(&set, now());
+    assert!(said.decision.starts_with("it cannot be told"), "{said:?}");
 }
 
 #[test]

@@ -184,11 +184,13 @@ impl Engine {
 }
 
 /// The one write that comes next. The condition first, so that a new leader finds the proof that the
-/// finalizer went by; but a pod that is given up does not wait for a condition that may never succeed.
+/// finalizer went by; but a pod that is given up, or let go by a person, does not wait for a condition that may
+/// never succeed.
 fn next_write(pod: &Pod, decision: Decision) -> Option<Write> {
-    let gave_up = decision.finalizer == Finalizer::Remove(RemoveReason::GaveUp);
+    let goes_anyway =
+        matches!(decision.finalizer, Finalizer::Remove(RemoveReason::GaveUp | RemoveReason::LetGo));
     if let Some(condition) = decision.condition
-        && !gave_up
+        && !goes_anyway
     {
         let turns_off = matches!(decision.traffic, Traffic::Off { recorded: false, .. });
         return Some(Write::Condition { condition, events: decision.condition_events, turns_off });

@@ -11,6 +11,9 @@ const REMEMBERED: SignedDuration = SignedDuration::from_secs(60);
 /// As many as may wait at once.
 const SEEN_MAX: usize = super::WAITING_MAX;
 
+/// Containers of one pod: more than any has that is not made to crowd others out.
+const PER_POD_MAX: usize = 32;
+
 /// UID of a pod, and one of its containers.
 type Key = (Box<str>, Box<str>);
 
@@ -24,8 +27,12 @@ impl Seen {
     /// A hold has asked.
     pub(super) fn take(&self, seen: HoldSeen) {
         let mut all = self.by_container.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (seen.uid.as_str().into(), seen.container.as_str().into());
-        if all.len() >= SEEN_MAX && !all.contains_key(&key) {
+        let key: Key = (seen.uid.as_str().into(), seen.container.as_str().into());
+        let is_new = !all.contains_key(&key);
+        if is_new && all.keys().filter(|(uid, _)| *uid == key.0).count() >= PER_POD_MAX {
+            return;
+        }
+        if is_new && all.len() >= SEEN_MAX {
             all.retain(|_, one| is_fresh(one, seen.at));
             if all.len() >= SEEN_MAX {
                 return;
@@ -79,12 +86,23 @@ mod tests {
     #[test]
     fn a_crowd_makes_room_by_the_old_ones_alone() {
         let (seen, start) = (Seen::default(), Timestamp::UNIX_EPOCH);
+        let of = |number: usize, at| HoldSeen { uid: number.to_string(), ..said("app", at) };
+        for number in 0..SEEN_MAX {
+            seen.take(of(number, start));
+        }
+        seen.take(of(SEEN_MAX, start));
+        assert_eq!(seen.fresh(start).len(), SEEN_MAX);
+        let later = start + SignedDuration::from_secs(61);
+        seen.take(of(SEEN_MAX, later));
+        assert_eq!(seen.fresh(later).len(), 1);
+    }
+
+    #[test]
+    fn one_pod_takes_no_room_from_others() {
+        let (seen, start) = (Seen::default(), Timestamp::UNIX_EPOCH);
         for number in 0..SEEN_MAX {
             seen.take(said(&number.to_string(), start));
         }
-        seen.take(said("one more", start));
-        assert_eq!(seen.fresh(start).len(), SEEN_MAX);
-        seen.take(said("one more", start + SignedDuration::from_secs(61)));
-        assert_eq!(seen.fresh(start + SignedDuration::from_secs(61)).len(), 1);
+        assert_eq!(seen.fresh(start).len(), PER_POD_MAX);
     }
 }

@@ -216,6 +216,8 @@ pub struct UpgradeStatus {
     pub updated_before: u32,
     /// `spec.retries` that were heard.
     pub retries_seen: u32,
+    /// `spec.approvedBatches` that were heard.
+    pub approvals_seen: u32,
     /// The ordinal that could not be taken out in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Withdrawn>,

@@ -97,6 +97,7 @@ impl Planner<'_> {
         if *status.target_revision != *set.update_revision {
             status = self.retarget(&status, spec.approved_batches, spec.retries);
         }
+        status.approvals_seen = spec.approved_batches;
         if status.retries_seen != spec.retries {
             status.retries_seen = spec.retries;
             status.withdrawn = None;
