@@ -164,10 +164,11 @@ pub(super) fn of_workload(facts: &Facts, enrolment: &Enrolment, pods: &[PodLine]
     let of = |state: &str| pods.iter().filter(|line| line.state == state).count();
     let (protected, ending) = (of("Protected"), of("Ending"));
     let others = pods.len() - protected - ending;
+    if !enrolment.is_known {
+        return verdict("it cannot be told, for not everything could be read", &[]);
+    }
     if enrolment.policy.is_none() {
-        let enrol =
-            format!("kubectl label namespace {} lameduck.dev/policy=default", facts.namespace);
-        return verdict("nothing is done: it is not enrolled", &[&enrol]);
+        return verdict("nothing is done: it is not enrolled", &[&enrol(facts)]);
     }
     let decision = format!(
         "{} of {} protected{}",
