@@ -73,6 +73,9 @@ impl VerbArgs {
 }
 
 fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("it has no name".to_owned());
+    }
     if !text.contains('/') {
         return Ok(text.to_owned());
     }
