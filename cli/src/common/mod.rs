@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod failure;
+pub mod policies;
 pub mod replicas;
 pub mod screen;
 pub mod table;
