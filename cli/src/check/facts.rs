@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use lameduck_api::state::{ClbAccess, ReplicaState};
-use lameduck_core::policy::Policy;
 use lameduck_core::upgrade::object::Phase;
 use std::collections::BTreeMap;
+
+use crate::common::policies::Policies;
 
 /// Why something was not seen. What is not seen is never taken for empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Facts {
     /// What is there once in a cluster.
     pub installation: Installation,
     /// Policies by name.
-    pub policies: Look<BTreeMap<String, Policy>>,
+    pub policies: Look<Policies>,
     /// Every namespace of the cluster was looked at.
     pub is_whole_cluster: bool,
     /// Objects were left out by a selector.
@@ -203,8 +204,8 @@ pub struct Ending {
     pub ended_at: Option<Timestamp>,
     /// Since when `lameduck.dev/TrafficOff` is True.
     pub off_since: Option<Timestamp>,
-    /// After so many seconds the finalizer goes in any case.
-    pub give_up_seconds: u32,
+    /// After so many seconds the finalizer goes in any case; none where its policy cannot be read.
+    pub give_up_seconds: Option<u32>,
 }
 
 /// An upgrade.

@@ -26,12 +26,13 @@ use super::facts::{
     Certificate, Component, Ending, Hook, Lease, Namespace, Pod, Upgrade, Workload,
 };
 use super::findings::namespaces::is_enforced;
+use crate::common::policies::Policies;
 
 /// What the objects of a namespace are looked at with.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// Policies by name.
-    pub policies: &'a BTreeMap<String, Policy>,
+    /// Every policy. Nothing is judged by one that cannot be read.
+    pub policies: &'a Policies,
     /// Values of namespaces' policy labels.
     pub namespaces: &'a BTreeMap<String, Option<String>>,
 }
@@ -135,7 +136,7 @@ pub fn workload(
         [template_policy.as_deref(), policy.as_deref(), rules.namespace(&namespace)];
     let enforced = match enrolment(&namespace, nearest_first) {
         Enrolment::Policy(name) => {
-            rules.policies.get(name).filter(|policy| is_enforced(policy)).map(|_| name)
+            rules.policies.known.get(name).filter(|policy| is_enforced(policy)).map(|_| name)
         }
         Enrolment::OptedOut | Enrolment::NotEnrolled => None,
     }
@@ -162,7 +163,7 @@ pub fn workload(
         let pod: view::Pod<'_> = serde_json::from_str(&template).map_err(unreadable)?;
         seen.host_network = pod.spec.host_network.unwrap_or(false);
         seen.unprobed = unprobed(&pod);
-        seen.warnings = warnings(&pod, &seen.namespace, &enforced, rules.policies);
+        seen.warnings = warnings(&pod, &seen.namespace, &enforced, &rules.policies.known);
         seen.enforced = Some(enforced);
     }
     Ok(seen)
@@ -244,7 +245,7 @@ pub fn needs_details(metadata: &ObjectMeta, rules: Rules<'_>) -> bool {
     let (namespace, policy) = (metadata.namespace.as_deref().unwrap_or_default(), label(metadata));
     let enrolment = enrolment(namespace, [policy.as_deref(), rules.namespace(namespace)]);
     let named = match enrolment {
-        Enrolment::Policy(name) => rules.policies.get(name),
+        Enrolment::Policy(name) => rules.policies.known.get(name),
         Enrolment::OptedOut | Enrolment::NotEnrolled => None,
     };
     unprotected(enrolment, named, injected(metadata).is_some(), None)
@@ -301,8 +302,7 @@ fn ending(pod: &core_v1::Pod, deleted_at: Timestamp, rules: Rules<'_>) -> Ending
         .and_then(|all| all.iter().find(|one| one.type_ == CONDITION_TRAFFIC_OFF))
         .filter(|condition| condition.status == "True");
     let policy = label(&pod.metadata)
-        .or_else(|| rules.namespace(pod.metadata.namespace.as_deref()?).map(str::to_owned))
-        .and_then(|name| rules.policies.get(&name));
+        .or_else(|| rules.namespace(pod.metadata.namespace.as_deref()?).map(str::to_owned));
     Ending {
         deleted_at,
         runs: runs && !is_over,
@@ -310,10 +310,13 @@ fn ending(pod: &core_v1::Pod, deleted_at: Timestamp, rules: Rules<'_>) -> Ending
         // Without a time it has been so for ever, and the containers' end counts.
         off_since: off
             .map(|off| off.last_transition_time.as_ref().map_or(deleted_at, |time| time.0)),
-        give_up_seconds: policy.map_or_else(
-            || TrafficOff::default().give_up_seconds,
-            |policy| policy.traffic_off.give_up_seconds,
-        ),
+        give_up_seconds: match policy.as_ref().and_then(|name| rules.policies.known.get(name)) {
+            Some(policy) => Some(policy.traffic_off.give_up_seconds),
+            None if policy.is_some_and(|name| rules.policies.unreadable.contains_key(&name)) => {
+                None
+            }
+            None => Some(TrafficOff::default().give_up_seconds),
+        },
     }
 }
 

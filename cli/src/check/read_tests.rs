@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::facts::Certificate;
 use super::read::{self, Rules};
+use crate::common::policies::Policies;
 
 const NAMESPACE: &str = "upgrade-old-pods-e0cd0-lameduck";
 const POLICY: &str = "lab-upgrade-old-pods-e0cd0";
@@ -29,7 +30,9 @@ fn pods() -> Vec<Value> {
 
 /// Looks with a namespace that has this label, and the policy of the recording.
 fn looked<T>(label: Option<&str>, look: impl FnOnce(Rules<'_>) -> T) -> T {
-    let policies = BTreeMap::from([(POLICY.to_owned(), Policy::default())]);
+    let known = BTreeMap::from([(POLICY.to_owned(), Policy::default())]);
+    let unreadable = BTreeMap::from([("newer".to_owned(), "a newer field".to_owned())]);
+    let policies = Policies { known, unreadable };
     let namespaces = BTreeMap::from([(NAMESPACE.to_owned(), label.map(str::to_owned))]);
     look(Rules { policies: &policies, namespaces: &namespaces })
 }
@@ -45,7 +48,7 @@ fn a_set_is_judged_where_a_policy_is_enforced() {
     assert_eq!(enrolled.enforced.as_deref(), Some(POLICY));
     assert_eq!((enrolled.replicas, enrolled.recreates, enrolled.host_network), (3, false, false));
     assert_eq!((enrolled.unprobed, enrolled.warnings), (vec![], vec![]));
-    for label in [None, Some("none"), Some("gone")] {
+    for label in [None, Some("none"), Some("gone"), Some("newer")] {
         assert_eq!(workload("statefulset", set(), label).enforced, None, "{label:?}");
     }
 }
@@ -108,7 +111,7 @@ fn a_deleted_pod_is_over_when_nothing_of_it_runs() {
     let ending = look(&object);
     assert!(ending.runs && ending.off_since.is_none());
     assert_eq!(ending.deleted_at.to_string(), "2026-11-22T15:00:00Z");
-    assert_eq!(ending.give_up_seconds, 900);
+    assert_eq!(ending.give_up_seconds, Some(900));
 
     object["status"]["containerStatuses"][0]["state"] =
         json!({"terminated": {"exitCode": 0, "finishedAt": "2026-11-22T15:00:20Z"}});
@@ -152,4 +155,19 @@ fn a_certificate_says_when_it_ends_and_garbage_is_told() {
         assert!(matches!(secret(garbage), Certificate::Unreadable(_)), "{garbage:?}");
     }
     assert!(matches!(read::certificate(&Secret::default()), Certificate::Unreadable(_)));
+}
+
+#[test]
+fn nothing_is_judged_by_a_policy_that_cannot_be_read() {
+    for mut pod in pods() {
+        pod["metadata"]["labels"]["lameduck.dev/policy"] = json!("newer");
+        pod["metadata"]["annotations"] = Value::Null;
+        pod["metadata"]["finalizers"] = json!(["lameduck.dev/drain"]);
+        let bare: core_v1::Pod = serde_json::from_value(pod.clone()).expect("a pod");
+        assert!(!looked(None, |rules| read::needs_details(&bare.metadata, rules)));
+        pod["metadata"]["deletionTimestamp"] = json!("2026-11-22T12:00:00Z");
+        let ended: core_v1::Pod = serde_json::from_value(pod).expect("a pod");
+        let seen = looked(None, |rules| read::details(&ended, rules));
+        assert_eq!(seen.ending.expect("an end").give_up_seconds, None);
+    }
 }

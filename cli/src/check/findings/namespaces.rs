@@ -1,6 +1,6 @@
 //! What is wrong with enrolled namespaces, workloads, pods and upgrades.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use lameduck_api::names::{EXEMPT_NAMESPACES, POLICY_LABEL, POLICY_NONE};
@@ -10,6 +10,7 @@ use lameduck_core::upgrade::object::Phase;
 use super::installation::no_leader;
 use super::{Finding, Reason};
 use crate::check::facts::{Ending, Facts, Pod, Upgrade, Workload};
+use crate::common::policies::Policies;
 use crate::common::words::since;
 
 /// A drain that is over is followed by the finalizer's end within a second or two.
@@ -36,6 +37,14 @@ pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
 /// Labels that name no policy, each once where it was written, and policies that no label names.
 fn policies(facts: &Facts, found: &mut Vec<Finding>) {
     let Ok(policies) = &facts.policies else { return };
+    for (name, why) in &policies.unreadable {
+        found.push(Finding::new(
+            Reason::PolicyUnreadable,
+            format!("terminationpolicy/{name}"),
+            format!("this command does not understand it, so nothing was judged by it: {why}"),
+            "use the kubectl-lameduck of the installation's version",
+        ));
+    }
     let mut named: BTreeSet<&str> = BTreeSet::new();
     let mut told: BTreeSet<(&str, &str)> = BTreeSet::new();
     let look = |namespace: Option<&str>, kind: &str, name: &str, label: Option<&str>| {
@@ -44,7 +53,7 @@ fn policies(facts: &Facts, found: &mut Vec<Finding>) {
             None => format!("{kind}/{name}"),
         };
         let label = label.filter(|label| !label.is_empty() && *label != POLICY_NONE)?;
-        (!policies.contains_key(label))
+        (!policies.contains(label))
             .then(|| unknown(policies, &object, kind, name, namespace, label))
     };
     for namespace in facts.namespaces.iter().flatten() {
@@ -86,8 +95,7 @@ fn policies(facts: &Facts, found: &mut Vec<Finding>) {
         && facts.workloads.is_ok()
         && facts.pods.is_ok();
     if saw_all {
-        let unused = policies.keys().map(String::as_str);
-        for name in unused.filter(|name| *name != "default" && !named.contains(name)) {
+        for name in policies.names().filter(|name| *name != "default" && !named.contains(name)) {
             found.push(Finding::new(
                 Reason::PolicyUnused,
                 format!("terminationpolicy/{name}"),
@@ -99,19 +107,21 @@ fn policies(facts: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn unknown(
-    policies: &BTreeMap<String, Policy>,
+    policies: &Policies,
     object: &str,
     kind: &str,
     name: &str,
     namespace: Option<&str>,
     label: &str,
 ) -> Finding {
-    let nearest = nearest(label, policies.keys().map(String::as_str));
+    let nearest = nearest(label, policies.names());
     let hint = match nearest {
         Some(name) => format!("; did you mean {name}?"),
-        None if policies.is_empty() => "; there is no TerminationPolicy at all".to_owned(),
+        None if policies.names().next().is_none() => {
+            "; there is no TerminationPolicy at all".to_owned()
+        }
         None => {
-            let names: Vec<&str> = policies.keys().map(String::as_str).collect();
+            let names: Vec<&str> = policies.names().collect();
             format!("; existing: {}", names.join(", "))
         }
     };
@@ -247,7 +257,7 @@ fn orphaned(ending: &Ending, leaderless: bool, now: Timestamp) -> Option<String>
     {
         return Some(format!("its traffic has been off for {}", since(off_since, now)));
     }
-    let give_up = SignedDuration::from_secs(i64::from(ending.give_up_seconds));
+    let give_up = SignedDuration::from_secs(i64::from(ending.give_up_seconds?));
     let given_up_at = ending.deleted_at.saturating_add(give_up).ok()?.max(ended_at);
     late(given_up_at).then(|| {
         format!("it was deleted {} ago, longer than giveUpSeconds", since(ending.deleted_at, now))

@@ -13,6 +13,7 @@ use crate::check::facts::{
     Trial, Unseen, Upgrade, Workload,
 };
 use crate::check::rights;
+use crate::common::policies::Policies;
 
 /// Every moment here is around this one.
 pub(in crate::check) fn now() -> Timestamp {
@@ -79,7 +80,10 @@ pub(in crate::check) fn healthy() -> Facts {
                 ingress_controller: Some("v2.9.0".into()),
             }),
         },
-        policies: Ok([("default".to_owned(), Policy::default())].into()),
+        policies: Ok(Policies {
+            known: [("default".to_owned(), Policy::default())].into(),
+            unreadable: BTreeMap::new(),
+        }),
         is_whole_cluster: true,
         is_selection: false,
         namespaces: Ok(vec![
@@ -110,7 +114,7 @@ pub(super) fn ended(seconds: i64) -> Pod {
         runs: false,
         ended_at: Some(ago(seconds)),
         off_since: Some(ago(500)),
-        give_up_seconds: 900,
+        give_up_seconds: Some(900),
     };
     Pod { ending: Some(ending), ..pod("db-1") }
 }
@@ -322,7 +326,20 @@ pub(in crate::check) fn planted() -> Vec<(Reason, &'static str, Vec<Finding>)> {
             "terminationpolicy/grpc",
             with(|facts| {
                 if let Ok(all) = &mut facts.policies {
-                    all.insert("grpc".into(), Policy::default());
+                    all.known.insert("grpc".into(), Policy::default());
+                }
+            }),
+        ),
+        (
+            Reason::PolicyUnreadable,
+            "terminationpolicy/newer",
+            with(|facts| {
+                if let Ok(all) = &mut facts.policies {
+                    all.unreadable.insert("newer".into(), "spec.hold.jitter: unknown field".into());
+                }
+                // Neither unknown nor unused: it exists, and somebody names it.
+                if let Ok(all) = &mut facts.pods {
+                    all[0].policy = Some("newer".into());
                 }
             }),
         ),

@@ -71,6 +71,8 @@ pub enum Reason {
     VersionsDiffer,
     /// TKE's controllers do not obey a reminder.
     TkeIgnoresReminders,
+    /// A policy has fields that this command does not know.
+    PolicyUnreadable,
     /// An enrolled pod runs without protection.
     UnprotectedPod,
     /// An enrolled workload has one pod.
@@ -101,7 +103,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::KindsMissing,
         Self::ComponentMissing,
         Self::ComponentDown,
@@ -123,6 +125,7 @@ impl Reason {
         Self::ServerTooOld,
         Self::VersionsDiffer,
         Self::TkeIgnoresReminders,
+        Self::PolicyUnreadable,
         Self::UnprotectedPod,
         Self::SingleReplica,
         Self::RecreateStrategy,
@@ -170,6 +173,7 @@ impl Reason {
             | Self::ServerTooOld
             | Self::VersionsDiffer
             | Self::TkeIgnoresReminders
+            | Self::PolicyUnreadable
             | Self::UnprotectedPod
             | Self::SingleReplica
             | Self::RecreateStrategy

@@ -133,7 +133,7 @@ fn a_policy_is_unused_only_where_everything_was_seen() {
     ] {
         let found = with(|facts| {
             if let Ok(all) = &mut facts.policies {
-                all.insert("grpc".into(), Policy::default());
+                all.known.insert("grpc".into(), Policy::default());
             }
             hide(facts);
         });

@@ -64,7 +64,7 @@ fn look<T>(what: &str, answer: Result<T, Error>) -> Result<Look<T>, Failure> {
 }
 
 /// Every page of a list, each object through `keep`, so that a large cluster is never held as a whole.
-async fn pages<T: Clone, U>(
+pub(crate) async fn pages<T: Clone, U>(
     params: ListParams,
     list: impl AsyncFn(ListParams) -> Result<ObjectList<T>, Error>,
     mut keep: impl FnMut(T) -> U,

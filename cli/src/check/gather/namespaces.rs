@@ -9,21 +9,21 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::discovery::ApiResource;
 use kube::{Client, Error, ResourceExt as _};
-use lameduck_api::{TerminationPolicy, TerminationPolicySpec, Upgrade};
-use lameduck_core::policy::Policy;
+use lameduck_api::Upgrade;
 
 use super::{CONCURRENCY, look, pages};
 use crate::check::facts::{self, Look, Namespace, Pod, Unseen, Workload};
 use crate::check::read::{self, Rules};
 use crate::common::cluster::{Cluster, ScopeArgs};
 use crate::common::failure::Failure;
+use crate::common::policies::{self, Policies};
 
 /// So many pods of a namespace are read one by one; more of them by a list.
 const SINGLES_MAX: usize = 20;
 
 /// What was seen in the namespaces.
 pub(super) struct Seen {
-    pub(super) policies: Look<BTreeMap<String, Policy>>,
+    pub(super) policies: Look<Policies>,
     pub(super) namespaces: Look<Vec<Namespace>>,
     pub(super) workloads: Look<Vec<Workload>>,
     pub(super) pods: Look<Vec<Pod>>,
@@ -71,9 +71,10 @@ pub(super) async fn namespaces(cluster: &Cluster, args: &ScopeArgs) -> Result<Se
     let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
     let scope = Scope { client: &cluster.client, namespace, params };
 
-    let policies = policies(&cluster.client).await?;
+    let policies = policies::read(&cluster.client).await;
+    let policies = look("policies cannot be listed", policies)?;
     let namespaces = labels(&scope).await?;
-    let (none, nobody) = (BTreeMap::new(), Vec::new());
+    let (none, nobody) = (Policies::default(), Vec::new());
     let of_namespaces: BTreeMap<String, Option<String>> = namespaces
         .as_ref()
         .unwrap_or(&nobody)
@@ -85,23 +86,6 @@ pub(super) async fn namespaces(cluster: &Cluster, args: &ScopeArgs) -> Result<Se
     let upgrades = upgrades(&scope, &workloads, paused, args.selector.is_some()).await?;
     let pods = pods(&scope, rules).await?;
     Ok(Seen { policies, namespaces, workloads, pods, upgrades })
-}
-
-/// Policies, each read by itself: a field that only a newer command knows makes none of the others unseen.
-async fn policies(client: &Client) -> Result<Look<BTreeMap<String, Policy>>, Failure> {
-    let kind = ApiResource::erase::<TerminationPolicy>(&());
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-    let answer = pages(
-        ListParams::default(),
-        async |page| api.list(&page).await,
-        |object| {
-            let spec = object.data.get("spec").cloned().unwrap_or_default();
-            let spec: TerminationPolicySpec = serde_json::from_value(spec).unwrap_or_default();
-            (object.name_any(), Policy::from(spec))
-        },
-    )
-    .await;
-    Ok(look("policies cannot be listed", answer)?.map(|all| all.into_iter().collect()))
 }
 
 async fn labels(scope: &Scope<'_>) -> Result<Look<Vec<Namespace>>, Failure> {
