@@ -56,6 +56,8 @@ pub struct Enrolment {
     pub policy_exists: Option<bool>,
     /// The policy's mode.
     pub mode: Option<String>,
+    /// What the policy says of ends, in a sentence.
+    pub settings: Option<String>,
     /// All of that in a sentence.
     pub says: String,
     /// Everything that it depends on could be read.

@@ -13,14 +13,12 @@ use lameduck_api::names::POLICY_LABEL;
 use serde::de::DeserializeOwned;
 
 use super::facts::{Facts, Subject};
+use crate::check::gather::pages;
 use crate::common::cluster::Cluster;
 use crate::common::failure::Failure;
 use crate::common::policies;
 use crate::common::replicas::replicas;
 use crate::common::target::{Kind, Target};
-
-/// Objects in one answer: kubectl's own.
-const PAGE: u32 = 500;
 
 /// Reads everything about `target`.
 ///
@@ -47,8 +45,8 @@ pub(super) async fn gather(target: &Target, cluster: &Cluster) -> Result<Facts, 
     };
     let (upgrade, services, ingresses, policies, namespace, replicas) = tokio::join!(
         upgrade,
-        pages(&services, ListParams::default()),
-        pages(&ingresses, ListParams::default()),
+        all(&services, ListParams::default()),
+        all(&ingresses, ListParams::default()),
         policies::read(&cluster.client),
         namespaces.get_metadata(&cluster.namespace),
         replicas(&cluster.client),
@@ -99,22 +97,17 @@ fn is_of_deployment(pod: &Pod, deployment: &str) -> bool {
         == Some(deployment)
 }
 
-/// Everything of a list, in pages, without what only the API server needs.
-async fn pages<K>(api: &Api<K>, params: ListParams) -> Result<Vec<K>, Error>
+/// Everything of a list, without what only the API server needs.
+async fn all<K>(api: &Api<K>, params: ListParams) -> Result<Vec<K>, Error>
 where
     K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut params = params.limit(PAGE);
-    let mut all = Vec::new();
-    loop {
-        let mut page = api.list(&params).await?;
-        page.items.iter_mut().for_each(|object| object.managed_fields_mut().clear());
-        all.append(&mut page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
+    let list = async |page| api.list(&page).await;
+    pages(params, list, |mut object| {
+        object.managed_fields_mut().clear();
+        object
+    })
+    .await
 }
 
 struct Desk<'a> {
@@ -174,7 +167,7 @@ impl Desk<'_> {
         let selector: Selector = selector.try_into().map_err(|error| {
             Failure::refused(format!("the selector of {target} cannot be read: {error}"))
         })?;
-        pages(&self.api(), ListParams::default().labels_from(&selector)).await.map_err(|error| {
+        all(&self.api(), ListParams::default().labels_from(&selector)).await.map_err(|error| {
             Failure::of_call(&format!("the pods of {target} cannot be listed"), &error)
         })
     }

@@ -18,6 +18,12 @@ pub fn text(explanation: &Explanation, layout: Layout) -> String {
     page.out.push_str(&format!("{} in namespace {namespace}\n", Tone::Strong.paint(object)));
     let exists = enrolment.policy_exists != Some(false);
     page.field("Policy", &enrolment.says, if exists { Tone::Plain } else { Tone::Bad });
+    if layout.wide {
+        if let Some(settings) = &enrolment.settings {
+            page.field("Settings", settings, Tone::Plain);
+        }
+        page.field("If made now", &explanation.if_created_now, Tone::Plain);
+    }
     match injected {
         Some(injection) => {
             let version = injection.version.as_ref().map(|version| format!(" (by {version})"));

@@ -181,6 +181,7 @@ fn enrolled(facts: &Facts, nearer: &[(&'static str, Option<&str>)]) -> Enrolment
         found_on,
         policy_exists: None,
         mode: None,
+        settings: None,
         says: String::new(),
         is_known: true,
     };
@@ -220,12 +221,28 @@ fn named_policy(facts: &Facts, name: &str, of: &str, named: Enrolment) -> Enrolm
         let says = format!("policy {name}, by {of}; policies could not be read");
         return Enrolment { says, is_known: false, ..named };
     };
-    let mode = policies.get(name).map(|policy| format!("{:?}", policy.mode));
+    let policy = policies.get(name);
+    let mode = policy.map(|policy| format!("{:?}", policy.mode));
     let says = match &mode {
         Some(mode) => format!("policy {name} (mode {mode}), by {of}"),
         None => format!("policy {name}, by {of}; there is no such policy"),
     };
-    Enrolment { policy_exists: Some(mode.is_some()), mode, says, ..named }
+    let settings = policy.map(settings);
+    Enrolment { policy_exists: Some(mode.is_some()), mode, settings, says, ..named }
+}
+
+/// What a policy says of ends.
+fn settings(policy: &Policy) -> String {
+    let (hold, off) = (&policy.hold, &policy.traffic_off);
+    format!(
+        "hold.until {:?}, {} s at most; trafficOff.provider {:?}, settles {} s, given up after {} s; finalizer {:?}",
+        hold.until,
+        hold.max_seconds,
+        off.provider,
+        off.settle_seconds,
+        off.give_up_seconds,
+        policy.finalizer
+    )
 }
 
 /// What the webhook would do. None where what it depends on is not known.

@@ -85,6 +85,8 @@ fn a_pod_that_drains() {
     let facts = recorded.facts(Subject::Pod(Box::new(recorded.pod("web-2"))));
     let said = view::view(&facts, now());
     insta::assert_snapshot!("drains_80", shown(&said, Some(80)));
+    let wide = text::text(&said, Layout { columns: None, wide: true });
+    insta::assert_snapshot!("drains_wide", anstream::adapter::strip_str(&wide).to_string());
     insta::assert_snapshot!("drains_pipe", shown(&said, None));
     insta::assert_json_snapshot!("drains", said);
 }
