@@ -42,7 +42,7 @@ pub struct HoldSeen {
     pub uid: String,
     /// The container that it holds.
     pub container: String,
-    /// What it does: `traffic`, `preStop` or `connections`; words of the hold, not of ours.
+    /// What it does: `WaitingForTraffic`, `PreStop` or `WaitingForConnections`; words of the hold, not of ours.
     pub phase: String,
     /// Connections that are left, where it counts them.
     #[serde(default)]

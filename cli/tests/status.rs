@@ -12,9 +12,10 @@ use lameduck_cli::common::failure::{Exit, Failure};
 use lameduck_cli::common::screen::Layout;
 use lameduck_cli::status::changes::changes;
 use lameduck_cli::status::document::{Phase, Status};
+use lameduck_cli::status::end_facts::EndFacts;
 use lameduck_cli::status::facts::{
-    AnySpec, EndFacts, NamespaceFacts, PodFacts, PolicyFacts, UpgradeFacts, WorkloadFacts,
-    WorkloadSpec, WorkloadStatus,
+    AnySpec, NamespaceFacts, PodFacts, PolicyFacts, UpgradeFacts, WorkloadFacts, WorkloadSpec,
+    WorkloadStatus,
 };
 use lameduck_cli::status::text::{bar, frame, text};
 use lameduck_cli::status::view::{Question, status};
@@ -137,7 +138,7 @@ fn hold(pod: &Pod, container: &str, connections: Option<u64>, seconds: i64) -> H
         pod: pod.metadata.name.clone().expect("a name"),
         uid: pod.metadata.uid.clone().expect("a uid"),
         container: container.to_owned(),
-        phase: "connections".to_owned(),
+        phase: "WaitingForConnections".to_owned(),
         connections,
         at: ago(seconds),
     }

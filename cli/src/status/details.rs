@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ListParams};
 
-use super::facts::{EndFacts, PodFacts};
+use super::end_facts::EndFacts;
+use super::facts::PodFacts;
 use super::view::ending;
 use super::world::{Holds, World};
 use crate::common::failure::{Failure, chain};

@@ -65,7 +65,8 @@ pub struct Workload {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unprotected {
-    /// A word, the same as in the metric `lameduck_unprotected_pods`.
+    /// A word of the metric `lameduck_unprotected_pods`. More pods may have it here: labels of workloads and
+    /// their templates count too, the metric sees those of pods and namespaces only.
     pub reason: String,
     /// Pods.
     pub pods: u32,
@@ -83,9 +84,9 @@ pub enum Phase {
     WaitingForTraffic,
     /// Traffic is off, and connections are left, or nobody has said yet that none is.
     WaitingForConnections,
-    /// The hold is over; the application ends by itself.
+    /// The hold is over, or a person let the pod go; the application ends by itself.
     Stopping,
-    /// Nothing of it runs; the object is still there.
+    /// Nothing of it runs, or ever ran; the object is still there.
     Ended,
     /// No hold keeps it: its grace runs.
     NotHeld,
@@ -149,7 +150,7 @@ pub struct Traffic {
 pub struct Hold {
     /// The container that it holds.
     pub container: String,
-    /// `traffic`, `preStop` or `connections`.
+    /// `WaitingForTraffic`, `PreStop` or `WaitingForConnections`: the hold's own word.
     pub phase: String,
     /// Connections that are left; null where it does not count them yet.
     pub connections: Option<u64>,

@@ -1,14 +1,12 @@
 //! What counts of each object: small structs, not whole objects, so that ten thousand pods fit.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
 use lameduck_api::names::{
-    ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, CONDITION_DRAINED, CONDITION_TRAFFIC_OFF,
-    FINALIZER, POLICY_LABEL,
+    ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_RELEASE, FINALIZER, POLICY_LABEL,
 };
-use lameduck_core::drain::{Containers, Deletion};
+use lameduck_core::drain::{Deletion, Release};
 use lameduck_core::inject::{Skip, SkipFacts, is_held, skip};
 use lameduck_core::policy::{Mode, Policy};
 use serde::Deserialize;
@@ -202,6 +200,8 @@ pub struct PodFacts {
     pub original_grace_seconds: u32,
     /// Why it is left alone, as far as metadata tells.
     pub skip: Option<Skip>,
+    /// Who let it go by hand, and why, in a sentence.
+    pub release: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -219,8 +219,12 @@ impl PodFacts {
         let owner = owner(meta);
         let grace = meta.deletion_grace_period_seconds.unwrap_or(0);
         let grace = u32::try_from(grace).unwrap_or(0);
+        let uid = meta.uid.clone().unwrap_or_default();
         Self {
-            uid: meta.uid.clone().unwrap_or_default(),
+            release: annotation(ANNOTATION_RELEASE)
+                .and_then(|text| Release::read(text, &uid))
+                .map(|release| release.words()),
+            uid,
             version: meta.resource_version.clone().unwrap_or_default(),
             label: label(meta),
             injected: injected
@@ -261,67 +265,6 @@ pub fn owner(meta: &ObjectMeta) -> Owner {
     match deployment {
         Some(name) => Owner { kind: "deployment".to_owned(), name: name.to_owned() },
         None => Owner { kind: controller.kind.to_ascii_lowercase(), name: controller.name.clone() },
-    }
-}
-
-/// What only the whole object says, of a pod that ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndFacts {
-    /// The version that was read.
-    pub version: String,
-    /// Its node.
-    pub node: Option<String>,
-    /// Its `TrafficOff` condition.
-    pub traffic: Option<ConditionFacts>,
-    /// Its `Drained` condition.
-    pub drained: Option<ConditionFacts>,
-    /// Whether anything of it runs.
-    pub containers: Containers,
-}
-
-/// A condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConditionFacts {
-    /// `True`, `False` or `Unknown`.
-    pub status: String,
-    /// CamelCase.
-    pub reason: String,
-    /// For a person.
-    pub message: String,
-    /// Since when.
-    pub since: Option<Timestamp>,
-}
-
-impl EndFacts {
-    /// From the object.
-    #[must_use]
-    pub fn new(pod: &Pod) -> Self {
-        let status = pod.status.clone().unwrap_or_default();
-        let condition = |type_: &str| {
-            let found = status.conditions.iter().flatten().find(|one| one.type_ == type_)?;
-            Some(ConditionFacts {
-                status: found.status.clone(),
-                reason: found.reason.clone().unwrap_or_default(),
-                message: found.message.clone().unwrap_or_default(),
-                since: found.last_transition_time.as_ref().map(|at| at.0),
-            })
-        };
-        let states: Vec<_> = status
-            .container_statuses
-            .iter()
-            .flatten()
-            .filter_map(|one| one.state.as_ref())
-            .collect();
-        let over = ["Succeeded", "Failed"].contains(&status.phase.as_deref().unwrap_or_default());
-        let none_runs = !states.is_empty() && states.iter().all(|state| state.running.is_none());
-        let containers = if over || none_runs { Containers::Ended } else { Containers::Running };
-        Self {
-            version: pod.metadata.resource_version.clone().unwrap_or_default(),
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            traffic: condition(CONDITION_TRAFFIC_OFF),
-            drained: condition(CONDITION_DRAINED),
-            containers,
-        }
     }
 }
 

@@ -8,6 +8,8 @@
 pub mod changes;
 mod details;
 pub mod document;
+pub mod end_facts;
+mod ending;
 pub mod facts;
 mod gather;
 mod live;

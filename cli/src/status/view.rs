@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lameduck_api::names::{POLICY_LABEL, POLICY_NONE};
-use lameduck_core::drain::{Containers, hold_deadline};
 use lameduck_core::policy::{Mode, Policy};
 use lameduck_core::resolve::{Enrolment, enrolment};
 use lameduck_core::unprotected::{Unprotected as Why, unprotected};
 
-use super::document::{
-    API_VERSION, Ending, Hold, Out, Phase, Status, Traffic, Unprotected, Upgrade, Workload,
-};
-use super::facts::{EndFacts, Owner, PodFacts, UpgradeFacts};
+use super::document::{API_VERSION, Out, Status, Unprotected, Upgrade, Workload};
+use super::facts::{Owner, PodFacts, UpgradeFacts};
 use super::notes;
 use super::world::{Key, World};
 
@@ -64,17 +61,17 @@ impl World {
             .map_or([None, None], |facts| [facts.template_label.as_deref(), facts.label.as_deref()])
     }
 
-    fn enrolment<'a>(&'a self, namespace: &str, pod: &'a PodFacts) -> Enrolment<'a> {
+    pub(super) fn enrolment<'a>(&'a self, namespace: &str, pod: &'a PodFacts) -> Enrolment<'a> {
         let [template, workload] = self.workload_labels(namespace, &pod.owner);
         let labels = [pod.label.as_deref(), template, workload, self.namespace_label(namespace)];
         enrolment(namespace, labels)
     }
 }
 
-struct View<'a> {
-    world: &'a World,
+pub(super) struct View<'a> {
+    pub(super) world: &'a World,
     question: &'a Question,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 /// A workload while its pods are counted.
@@ -87,7 +84,7 @@ struct Count {
 
 impl View<'_> {
     /// The policy of this name. Where policies cannot be read, the default one stands for each.
-    fn policy(&self, name: &str) -> Option<Policy> {
+    pub(super) fn policy(&self, name: &str) -> Option<Policy> {
         if !self.world.policies.complete {
             return Some(Policy::default());
         }
@@ -173,93 +170,6 @@ impl View<'_> {
         }
     }
 
-    fn ending(&self) -> Vec<Ending> {
-        let mut ending: Vec<Ending> = ending(self.world)
-            .map(|((namespace, name), pod)| self.end(namespace, name, pod))
-            .collect();
-        ending
-            .sort_by(|a, b| (&a.namespace, a.since, &a.pod).cmp(&(&b.namespace, b.since, &b.pod)));
-        ending
-    }
-
-    fn end(&self, namespace: &str, name: &str, pod: &PodFacts) -> Ending {
-        let facts = self.world.ends.get(&pod.uid);
-        let mut policy = pod.injected.clone().flatten();
-        if policy.is_none()
-            && let Enrolment::Policy(name) = self.world.enrolment(namespace, pod)
-        {
-            policy = Some(name.to_owned());
-        }
-        let holds = self.holds(&pod.uid, facts);
-        let connections = holds.iter().filter_map(|hold| hold.connections);
-        let connections = connections.reduce(u64::saturating_add);
-        let phase = phase(pod, facts, &holds);
-        // Of a grace of 0 nobody knows when the first request came: forced, or the kubelet is done.
-        let deletion = pod.deletion.filter(|deletion| deletion.grace_seconds > 0);
-        let max_seconds = policy
-            .as_deref()
-            .and_then(|name| self.policy(name))
-            .unwrap_or_default()
-            .hold
-            .max_seconds;
-        let killed_at = deletion.map(|deletion| deletion.killed_at());
-        let deadline = match phase {
-            Phase::WaitingForTraffic | Phase::WaitingForConnections | Phase::Unknown => deletion
-                .map(|deletion| hold_deadline(&deletion, pod.original_grace_seconds, max_seconds)),
-            Phase::Stopping | Phase::NotHeld => killed_at,
-            Phase::Ended => None,
-        };
-        let since = pod.deletion.map(|deletion| deletion.requested_at);
-        Ending {
-            namespace: namespace.to_owned(),
-            pod: name.to_owned(),
-            uid: pod.uid.clone(),
-            workload: format!("{}/{}", pod.owner.kind, pod.owner.name),
-            node: facts.and_then(|facts| facts.node.clone()),
-            policy,
-            phase,
-            since,
-            since_seconds: since.map(|at| self.now.duration_since(at).as_secs().max(0)),
-            traffic: facts.and_then(|facts| facts.traffic.as_ref()).map(|condition| Traffic {
-                off: match condition.status.as_str() {
-                    "True" => Some(true),
-                    "False" => Some(false),
-                    _ => None,
-                },
-                reason: condition.reason.clone(),
-                message: condition.message.clone(),
-                since: condition.since,
-            }),
-            connections,
-            holds,
-            deadline,
-            deadline_in_seconds: deadline.map(|at| at.duration_since(self.now).as_secs().max(0)),
-            killed_at,
-            message: message(pod, facts, phase, connections),
-        }
-    }
-
-    /// What each hold of a pod said last. One that said nothing since its report is over.
-    fn holds(&self, uid: &str, facts: Option<&EndFacts>) -> Vec<Hold> {
-        let reported_at = facts.and_then(|facts| facts.drained.as_ref()?.since);
-        let mut newest = BTreeMap::new();
-        for seen in self.world.holds.seen.iter().filter(|seen| seen.uid == uid) {
-            let entry = newest.entry(seen.container.as_str()).or_insert(seen);
-            if entry.at < seen.at {
-                *entry = seen;
-            }
-        }
-        newest
-            .into_values()
-            .filter(|seen| reported_at.is_none_or(|at| seen.at > at))
-            .map(|seen| Hold {
-                container: seen.container.clone(),
-                phase: seen.phase.clone(),
-                connections: seen.connections,
-            })
-            .collect()
-    }
-
     fn upgrades(&self, workloads: &[Workload]) -> Vec<Upgrade> {
         let is_selected = |namespace: &str, name: &str| {
             let is = |one: &Workload| {
@@ -339,54 +249,5 @@ fn mode(mode: Mode) -> &'static str {
         Mode::Enforce => "Enforce",
         Mode::Observe => "Observe",
         Mode::Off => "Off",
-    }
-}
-
-fn phase(pod: &PodFacts, facts: Option<&EndFacts>, holds: &[Hold]) -> Phase {
-    let Some(facts) = facts else { return Phase::Unknown };
-    let is_off = facts.traffic.as_ref().is_some_and(|condition| condition.status == "True");
-    if facts.containers != Containers::Running {
-        Phase::Ended
-    } else if !pod.held {
-        Phase::NotHeld
-    } else if facts.drained.is_some() && holds.is_empty() {
-        Phase::Stopping
-    } else if is_off {
-        Phase::WaitingForConnections
-    } else {
-        Phase::WaitingForTraffic
-    }
-}
-
-fn message(
-    pod: &PodFacts,
-    facts: Option<&EndFacts>,
-    phase: Phase,
-    connections: Option<u64>,
-) -> String {
-    let traffic = facts.and_then(|facts| facts.traffic.as_ref());
-    let said = traffic.map_or("its endpoints are being looked at", |one| one.message.as_str());
-    let drained = facts.and_then(|facts| facts.drained.as_ref()).map(|one| one.message.as_str());
-    match phase {
-        Phase::Unknown => "the pod could not be read".to_owned(),
-        Phase::WaitingForTraffic => said.to_owned(),
-        Phase::WaitingForConnections => match connections {
-            None => "traffic is off; it ends when its connections have".to_owned(),
-            Some(0) => "traffic is off, and no connection is left".to_owned(),
-            Some(1) => "traffic is off; it ends when its connection has".to_owned(),
-            Some(n) => format!("traffic is off; it ends when its {n} connections have"),
-        },
-        Phase::Stopping => match drained {
-            Some(drained) => format!("the hold is over and the application ends: {drained}"),
-            None => "the hold is over and the application ends".to_owned(),
-        },
-        Phase::Ended if traffic.is_some_and(|one| one.status != "True") && pod.has_finalizer => {
-            format!("its containers have ended; the object stays until traffic is off: {said}")
-        }
-        Phase::Ended => "its containers have ended".to_owned(),
-        Phase::NotHeld if pod.injected.is_some() => {
-            "it sleeps before it ends: no hold keeps it".to_owned()
-        }
-        Phase::NotHeld => "nothing holds it: it was made before it was enrolled".to_owned(),
     }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lameduck_api::state::HoldSeen;
 
-use super::facts::{EndFacts, NamespaceFacts, PodFacts, PolicyFacts, UpgradeFacts, WorkloadFacts};
+use super::end_facts::EndFacts;
+use super::facts::{NamespaceFacts, PodFacts, PolicyFacts, UpgradeFacts, WorkloadFacts};
 use crate::common::failure::Failure;
 
 /// A namespace and a name. Of what has no namespace, the first is empty.
