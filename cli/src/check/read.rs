@@ -216,16 +216,10 @@ pub fn pod(metadata: &ObjectMeta) -> Pod {
 
 /// The workload of a pod as `kubectl rollout restart` takes it.
 fn owner(metadata: &ObjectMeta) -> Option<String> {
-    let owner =
-        metadata.owner_references.iter().flatten().find(|one| one.controller == Some(true))?;
-    match owner.kind.as_str() {
-        // The name of a ReplicaSet is its Deployment's with the hash of the template.
-        "ReplicaSet" => owner.name.rsplit_once('-').map(|(name, _)| format!("deployment/{name}")),
-        "StatefulSet" | "DaemonSet" => {
-            Some(format!("{}/{}", owner.kind.to_lowercase(), owner.name))
-        }
-        _ => None,
-    }
+    let owner = crate::status::facts::owner(metadata);
+    // The kinds that can be restarted: a ReplicaSet of nobody cannot.
+    matches!(owner.kind.as_str(), "deployment" | "statefulset" | "daemonset")
+        .then(|| format!("{}/{}", owner.kind, owner.name))
 }
 
 fn injected(metadata: &ObjectMeta) -> Option<&str> {

@@ -171,3 +171,19 @@ fn nothing_is_judged_by_a_policy_that_cannot_be_read() {
         assert_eq!(seen.ending.expect("an end").give_up_seconds, None);
     }
 }
+
+#[test]
+fn a_replica_set_of_nobody_is_no_deployment() {
+    let mut pod = pods().swap_remove(0);
+    let owner = &mut pod["metadata"]["ownerReferences"][0];
+    owner["kind"] = json!("ReplicaSet");
+    owner["name"] = json!("web-a");
+    let owner = |pod: &Value| {
+        let metadata: ObjectMeta =
+            serde_json::from_value(pod["metadata"].clone()).expect("metadata");
+        read::pod(&metadata).owner
+    };
+    assert_eq!(owner(&pod), None);
+    pod["metadata"]["labels"]["pod-template-hash"] = json!("a");
+    assert_eq!(owner(&pod).as_deref(), Some("deployment/web"));
+}

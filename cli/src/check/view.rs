@@ -8,13 +8,19 @@ use super::findings::{Finding, Reason, Severity};
 use crate::common::screen::Layout;
 use crate::common::table::{Cell, Table, Tone, indented};
 use crate::common::words::count;
+use crate::explain::document::API_VERSION;
 
 /// Findings of one reason that are shown to people; programs get all.
 const SHOWN_MAX: usize = 20;
 
 /// What `check` prints. The fields stay; more may come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Document {
+    /// `cli.lameduck.dev/v1`.
+    pub api_version: &'static str,
+    /// `Check`.
+    pub kind: &'static str,
     /// Things that could be looked at.
     pub checks: usize,
     /// Findings with severity `error`.
@@ -33,6 +39,8 @@ impl Document {
     pub fn new(checks: usize, findings: Vec<Finding>) -> Self {
         let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
         Self {
+            api_version: API_VERSION,
+            kind: "Check",
             checks,
             errors: of(Severity::Error),
             warnings: of(Severity::Warning),

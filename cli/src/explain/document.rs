@@ -101,6 +101,8 @@ pub struct End {
     pub killed_at: Timestamp,
     /// The finalizer keeps its object.
     pub has_finalizer: bool,
+    /// Whether anything of it runs: `Running`, `Ended`, `NeverStarted`.
+    pub containers: &'static str,
     /// `lameduck.dev/TrafficOff`: the last reads.
     pub traffic_off: Option<Said>,
     /// `lameduck.dev/Drained`.

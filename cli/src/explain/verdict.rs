@@ -58,6 +58,16 @@ fn ending(facts: &Facts, end: &End, is_held: bool, now: Timestamp) -> Verdict {
     }
     let is_off = end.traffic_off.as_ref().is_some_and(|said| said.status == "True");
     let decision = match (&end.traffic_off, &end.drained) {
+        (traffic, _) if end.containers != "Running" => match traffic {
+            Some(traffic) if !is_off => {
+                change.push(cures::traffic(&traffic.reason).to_owned());
+                format!(
+                    "nothing of it runs any more; its object stays until its traffic is off ({}): {}",
+                    traffic.reason, traffic.message
+                )
+            }
+            _ => "nothing of it runs any more; its object goes in a moment".to_owned(),
+        },
         (traffic, Some(drained)) => {
             let until = clock(end.killed_at);
             let traffic = match traffic {

@@ -8,10 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use lameduck_api::names::{
     ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_ORIGINAL_UPDATE_STRATEGY,
-    ANNOTATION_RELEASE, CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER, POLICY_LABEL,
-    POLICY_NONE,
+    ANNOTATION_RELEASE, FINALIZER, POLICY_LABEL, POLICY_NONE,
 };
-use lameduck_core::drain::{Deletion, Release, hold_deadline};
+use lameduck_core::drain::{Containers, Deletion, Release, hold_deadline};
 use lameduck_core::inject::{
     self, Context, Injected, Outcome, Plan, Settings, WorkloadKind, authors_strategy, view,
 };
@@ -27,6 +26,7 @@ use super::facts::{Facts, Subject};
 use super::senders::senders;
 use super::verdict;
 use crate::common::words::count;
+use crate::status::end_facts::{ConditionFacts, EndFacts};
 
 /// Kubernetes' own default for `terminationGracePeriodSeconds`.
 const GRACE_SECONDS_DEFAULT: u32 = 30;
@@ -309,16 +309,9 @@ fn injection(pod: &Pod, injected: &Injected) -> Injection {
     }
 }
 
-/// A condition of ours.
-fn condition(pod: &Pod, type_: &str) -> Option<Said> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let found = conditions.iter().find(|condition| condition.type_ == type_)?;
-    Some(Said {
-        status: found.status.clone(),
-        reason: found.reason.clone().unwrap_or_default(),
-        message: found.message.clone().unwrap_or_default(),
-        since: found.last_transition_time.as_ref().map(|at| at.0),
-    })
+fn said(condition: ConditionFacts) -> Said {
+    let ConditionFacts { status, reason, message, since } = condition;
+    Said { status, reason, message, since }
 }
 
 /// The policy that the pod was injected by, or the default one where that is gone: as the controller has it.
@@ -354,13 +347,19 @@ fn end(facts: &Facts, pod: &Pod) -> Option<End> {
         }
     }
     let release = pod.annotations().get(ANNOTATION_RELEASE);
+    let seen = EndFacts::new(pod);
     Some(End {
         deleted_at: deletion.requested_at,
         hold_until: hold_deadline(&deletion, original, max),
         killed_at: deletion.killed_at(),
         has_finalizer: pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
-        traffic_off: condition(pod, CONDITION_TRAFFIC_OFF),
-        drained: condition(pod, CONDITION_DRAINED),
+        traffic_off: seen.traffic.map(said),
+        drained: seen.drained.map(said),
+        containers: match seen.containers {
+            Containers::Running => "Running",
+            Containers::Ended => "Ended",
+            Containers::NeverStarted => "NeverStarted",
+        },
         holds: newest.into_values().collect(),
         released: release.and_then(|text| Release::read(text, &uid)).map(|release| release.words()),
     })

@@ -27,7 +27,7 @@ pub use view::{Document, patched, text};
 
 use lameduck_core::inject::Settings;
 
-use crate::common::failure::{Exit, Failure};
+use crate::common::failure::{Exit, Failure, one_line};
 use crate::common::screen::{Colours, tell};
 use crate::common::words;
 
@@ -42,14 +42,14 @@ pub fn run(args: &MutateArgs, namespace: Option<&str>, colours: Colours) -> Resu
     if args.patched {
         // Warnings do not belong between manifests.
         let warnings = document.objects.iter().flat_map(|reviewed| &reviewed.change.warnings);
-        warnings.for_each(|warning| tell(&format_args!("Warning: {warning}")));
+        warnings.for_each(|warning| tell(&format_args!("Warning: {}", one_line(warning))));
         screen.print(&patched(&document)?)?;
     } else {
         screen.show(&document, text)?;
     }
     if !document.problems.is_empty() {
         for problem in &document.problems {
-            tell(&format_args!("error: {problem}"));
+            tell(&format_args!("error: {}", one_line(&problem.to_string())));
         }
         let count = words::count(document.problems.len(), "document");
         return Err(Failure::usage(format!("{count} of the input could not be reviewed")));

@@ -6,20 +6,38 @@ use serde_json::Value;
 use serde_saphyr::ser_options;
 use similar::TextDiff;
 
+use crate::check::findings::one_line;
 use crate::common::failure::Failure;
 use crate::common::screen::Layout;
 use crate::common::table::Tone;
+use crate::explain::document::API_VERSION;
 
 use super::documents::Problem;
 use super::review::{Change, Reviewed};
 
 /// What `mutate` says: with `-o json` and `-o yaml` as it stands here.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Document {
+    /// `cli.lameduck.dev/v1`.
+    pub api_version: &'static str,
+    /// `Mutation`.
+    pub kind: &'static str,
     /// The objects, in the order of the input.
     pub objects: Vec<Reviewed>,
     /// What in the input makes no sense.
     pub problems: Vec<Problem>,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            api_version: API_VERSION,
+            kind: "Mutation",
+            objects: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// The text for people. Diffs are not wrapped: they can be copied.
@@ -27,8 +45,8 @@ pub struct Document {
 pub fn text(document: &Document, layout: Layout) -> String {
     let mut out = String::new();
     for reviewed in &document.objects {
-        let subject = reviewed.subject();
-        let file = &reviewed.file;
+        let subject = one_line(&reviewed.subject());
+        let file = &one_line(&reviewed.file);
         if reviewed.change.outcome.is_some() || layout.wide {
             change(&mut out, &subject, file, &reviewed.change);
         }
@@ -55,7 +73,7 @@ fn change(out: &mut String, subject: &str, file: &str, change: &Change) {
         why => (Tone::Quiet, format!(": {why}")),
     };
     out.push_str(&format!("{}: {}{why}\n", Tone::Strong.paint(subject), tone.paint(word)));
-    for warning in &change.warnings {
+    for warning in change.warnings.iter().map(|warning| one_line(warning)) {
         out.push_str(&format!("  {} {warning}\n", Tone::Notable.paint("Warning:")));
     }
     if change.operations.is_empty() {
@@ -73,7 +91,9 @@ fn change(out: &mut String, subject: &str, file: &str, change: &Change) {
             _ if line.starts_with('-') => Tone::Bad,
             _ => Tone::Plain,
         };
-        out.push_str(&tone.paint(line));
+        // Terminal codes of a manifest are no business of the terminal.
+        let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        out.push_str(&tone.paint(&line));
         out.push('\n');
     }
 }

@@ -108,3 +108,17 @@ fn a_document_of_a_mebibyte() {
     assert_eq!(document.problems, []);
     assert_eq!(document.objects.len(), 1);
 }
+
+#[test]
+fn terminal_codes_of_a_manifest_do_not_reach_the_terminal() {
+    let input = "apiVersion: v1\nkind: Pod\nmetadata: {name: \"a\\e]0;b\\ac\\nd\", labels: {lameduck.dev/policy: default}}\n\
+                 spec: {hostNetwork: true, containers: [{name: \"x\\ey\", image: \"i\\e[2J\"}]}\n";
+    let document = mutate("a\u{1b}[2J.yaml", input, &["--policy", "default"]);
+    let shown = anstream::adapter::strip_str(&text(&document, Layout::default())).to_string();
+    let raw = text(&document, Layout::default());
+    assert!(raw.contains("]0;b"), "{raw}");
+    assert!(!raw.contains("\u{1b}]") && !raw.contains("\u{1b}[2J"), "{raw:?}");
+    assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
+    // Programs get what is there.
+    assert!(document.objects[0].name.contains('\u{1b}'));
+}

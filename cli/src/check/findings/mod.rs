@@ -44,7 +44,7 @@ impl Finding {
 }
 
 /// What others say may have line ends and terminal codes in it.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

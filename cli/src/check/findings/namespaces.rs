@@ -266,11 +266,10 @@ fn orphaned(ending: &Ending, leaderless: bool, now: Timestamp) -> Option<String>
 
 fn look_at_upgrade(upgrade: &Upgrade, found: &mut Vec<Finding>) {
     let Upgrade { namespace, name, message, .. } = upgrade;
-    let goes_on = match (upgrade.is_annotated, upgrade.is_paused) {
-        (true, false) => {
-            format!("kubectl -n {namespace} annotate statefulset {name} lameduck.dev/paused-")
-        }
-        _ => format!("kubectl lameduck upgrade resume {name} -n {namespace}"),
+    // The command takes the annotation off too, and needs an upgrade to be asked about.
+    let goes_on = match upgrade.phase {
+        Some(_) => format!("kubectl lameduck upgrade resume {name} -n {namespace}"),
+        None => format!("kubectl -n {namespace} annotate statefulset {name} lameduck.dev/paused-"),
     };
     let object = format!("upgrade/{namespace}/{name}");
     let (reason, object, message, cure) = match upgrade.phase {

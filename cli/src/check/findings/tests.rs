@@ -193,4 +193,10 @@ fn a_stopped_set_without_an_upgrade_is_told_of() {
     });
     assert_eq!(found[0].object, "statefulset/shop/db");
     assert!(found[0].cure.contains("lameduck.dev/paused-"), "{}", found[0].cure);
+    // With one, the command resumes it, whatever it was stopped by.
+    for phase in [Phase::Paused, Phase::Pending] {
+        let stopped = Upgrade { is_paused: false, is_annotated: true, ..upgrade(phase) };
+        let found = with(|facts| facts.upgrades = Ok(vec![stopped]));
+        assert_eq!(found[0].cure, "kubectl lameduck upgrade resume db -n shop");
+    }
 }
