@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::document::{Ending, Out, Phase, Status, Upgrade, Workload};
-use super::text::traffic_words;
+use super::text::{printable, traffic_words};
 use crate::common::words::{clock, count};
 
 /// A line for each change, in the order of the document. A first document is all change.
@@ -37,7 +37,7 @@ pub fn changes(before: &Status, after: &Status) -> Vec<String> {
     for note in before.notes.iter().filter(|note| !after.notes.contains(note)) {
         lines.push(format!("no longer: {}", note.message));
     }
-    lines
+    lines.iter().map(|line| printable(line)).collect()
 }
 
 type Pair<'a, T> = (Option<&'a T>, Option<&'a T>);
@@ -146,5 +146,38 @@ fn ending(name: &str, pair: Pair<'_, Ending>, lines: &mut Vec<String>) {
     let is_other_phase = before.map(|pod| pod.phase) != Some(now.phase);
     if is_other_phase && matches!(now.phase, Phase::Stopping | Phase::Ended | Phase::NotHeld) {
         lines.push(format!("{name} {:?}: {}", now.phase, now.message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::screen::Layout;
+    use crate::status::document::Note;
+    use crate::status::text::frame;
+
+    #[test]
+    fn what_objects_say_is_no_command_to_a_terminal() {
+        let evil = || "a\x1b]0;b\x07\r\nc\u{9b}2J".to_owned();
+        let now = Status {
+            namespace: Some(evil()),
+            workload: Some(evil()),
+            ending: vec![Ending {
+                pod: evil(),
+                phase: Phase::NotHeld,
+                message: evil(),
+                ..Ending::default()
+            }],
+            upgrades: vec![Upgrade { message: evil(), phase: evil(), ..Upgrade::default() }],
+            workloads: vec![Workload { name: evil(), ..Workload::default() }],
+            notes: vec![Note { message: evil(), cure: Some(evil()) }],
+            ..Status::default()
+        };
+        let lines = changes(&Status::default(), &now);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{lines:?}");
+        let headline = frame(&now, Layout::default(), 20).swap_remove(0);
+        let headline = anstream::adapter::strip_str(&headline).to_string();
+        assert!(headline.contains("namespace a ]0;b   c 2J"), "{headline:?}");
     }
 }

@@ -25,7 +25,7 @@ use crate::common::words::clock;
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two questions to the controller for connections.
 const ASK: Duration = Duration::from_secs(2);
-/// The longest that one reading of details may take.
+/// The longest that one reading of details may take; what has not come by then is asked for again.
 const READ: Duration = Duration::from_secs(5);
 
 /// What was read besides, and whether the cluster answers.
@@ -49,7 +49,7 @@ pub(super) async fn follow(
     let mut ear = listen(&client, &scope, &mut world, true).await?;
     whole(&mut ear, &mut world).await?;
     let asks = details::is_anything_held(&world);
-    world.learn(details::read(client.clone(), details::wanted(&world), asks).await);
+    world.learn(details::read(client.clone(), details::wanted(&world), asks, READ).await);
     let output = Output::new(screen);
     Follower { client, scope, question, world, ear, output, doubts: false, asked: Instant::now() }
         .run()
@@ -127,31 +127,29 @@ impl Follower {
         if asks {
             self.asked = Instant::now();
         }
-        let read = details::read(self.client.clone(), wanted, asks);
-        let read = async move {
-            let read = tokio::time::timeout(READ, read).await.ok();
-            Told { read, away: None }
-        };
-        Some(read.boxed())
+        let read = details::read(self.client.clone(), wanted, asks, READ);
+        Some(read.map(|read| Told { read: Some(read), away: None }).boxed())
     }
 
     fn hear(&mut self, told: Told) {
-        match told.read {
-            Some(read) => self.world.learn(read),
-            None if told.away.is_none() => self.doubts = true,
-            None => {}
+        if let Some(read) = told.read {
+            self.doubts |= read.is_silent();
+            self.world.learn(read);
         }
-        match told.away {
-            Some(Some(said)) => {
-                let since =
-                    self.world.away.as_ref().map_or_else(Timestamp::now, |(since, _)| *since);
-                self.world.away = Some((since, said));
-                self.doubts = true;
-            }
-            Some(None) => self.world.away = None,
-            None => {}
+        if let Some(said) = told.away {
+            self.world.away = away(self.world.away.take(), said, Timestamp::now());
+            self.doubts |= self.world.away.is_some();
         }
     }
+}
+
+/// Since when the cluster does not answer, and what it said last. `said` is what a try found out.
+fn away(
+    before: Option<(Timestamp, String)>,
+    said: Option<String>,
+    now: Timestamp,
+) -> Option<(Timestamp, String)> {
+    said.map(|said| (before.map_or(now, |(since, _)| since), said))
 }
 
 /// Where it is shown, and what stands there.
@@ -213,14 +211,7 @@ impl Output {
         let rows = rows.saturating_sub(1).max(3);
         let lines = text::frame(status, self.screen.layout(), rows);
         let mut out = String::new();
-        if self.size.is_some() && self.size != size {
-            // Lines may have been broken anew: only a clean screen is sure.
-            out.push_str("\x1b[2J\x1b[H");
-        } else if self.lines > 0 {
-            out.push_str(&format!("\x1b[{}A\r", self.lines));
-        } else {
-            out.push_str("\x1b[?25l");
-        }
+        out.push_str(&back(self.lines, self.size, size));
         for line in &lines {
             // Cleared before it is written: after a line that fills the terminal, its last character
             // would go.
@@ -240,6 +231,20 @@ impl Output {
     }
 }
 
+/// What brings the cursor to where a picture begins: `lines` stand there, drawn when the terminal had the size
+/// `before`.
+fn back(lines: usize, before: Option<(usize, usize)>, size: Option<(usize, usize)>) -> String {
+    if before.is_some() && before != size {
+        // Lines may have been broken anew: only a clean screen is sure.
+        "\x1b[2J\x1b[H".to_owned()
+    } else if lines > 0 {
+        format!("\x1b[{lines}A\r")
+    } else {
+        // The first picture: the cursor is hidden.
+        "\x1b[?25l".to_owned()
+    }
+}
+
 impl Drop for Output {
     /// The cursor comes back however this ends: Ctrl-C drops what runs.
     fn drop(&mut self) {
@@ -248,5 +253,37 @@ impl Drop for Output {
             drop(stdout.write_all(b"\x1b[?25h"));
             drop(stdout.flush());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_drawn_over_the_one_that_stands_there() {
+        let size = Some((80, 24));
+        let table = [
+            ("the first", 0, None, size, "\x1b[?25l"),
+            ("the next", 7, size, size, "\x1b[7A\r"),
+            ("the terminal has another size", 7, size, Some((60, 24)), "\x1b[2J\x1b[H"),
+            ("the size is not known any more", 7, size, None, "\x1b[2J\x1b[H"),
+            ("the size was never known", 7, None, None, "\x1b[7A\r"),
+        ];
+        for (what, lines, before, size, expected) in table {
+            assert_eq!(back(lines, before, size), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_away_since_the_first_try_that_failed() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        let refused = || Some("refused".to_owned());
+        let first = away(None, refused(), at(1));
+        assert_eq!(first, Some((at(1), "refused".to_owned())));
+        let second = away(first, Some("no answer".to_owned()), at(9));
+        assert_eq!(second, Some((at(1), "no answer".to_owned())));
+        assert_eq!(away(second, None, at(10)), None, "it is back");
+        assert_eq!(away(None, refused(), at(11)), Some((at(11), "refused".to_owned())));
     }
 }

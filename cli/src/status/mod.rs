@@ -18,6 +18,8 @@ pub mod text;
 pub mod view;
 pub mod world;
 
+use std::time::Duration;
+
 use clap::Args;
 use jiff::Timestamp;
 
@@ -74,6 +76,7 @@ pub async fn run(
         target: workload.as_ref().map(ToString::to_string),
         selects: scope.selector.is_some(),
     };
+    let limit = Duration::from_secs(cluster_args.request_timeout);
     let scope = Scope {
         namespace,
         target: workload,
@@ -89,7 +92,7 @@ pub async fn run(
     gather::whole(&mut ear, &mut world).await?;
     drop(ear);
     let asks = details::is_anything_held(&world);
-    world.learn(details::read(client, details::wanted(&world), asks).await);
+    world.learn(details::read(client, details::wanted(&world), asks, limit).await);
     screen.show(&view::status(&world, &question, Timestamp::now()), text::text)?;
     Ok(Exit::Done)
 }

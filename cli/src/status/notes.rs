@@ -53,6 +53,11 @@ pub(super) fn notes(world: &World, question: &Question, status: &Status) -> Vec<
     {
         add(format!("connections are not known: {trouble}"), None);
     }
+    let all = status.ending.len();
+    let read = status.ending.iter().filter(|pod| world.asked.contains_key(&pod.uid)).count();
+    if world.in_part && read < all {
+        add(format!("only {read} of {all} pods that end were read"), None);
+    }
     if let Some((message, cure)) = empty(world, question, status) {
         add(message, Some(cure));
     }

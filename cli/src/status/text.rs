@@ -39,6 +39,12 @@ fn join(parts: &[String]) -> String {
     parts.join("\n")
 }
 
+/// `text` in one line, without what a terminal would take for a command: texts of objects come from anybody.
+#[must_use]
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// `████░░░░`: how much of the whole is done.
 #[must_use]
 pub fn bar(done: u64, whole: u64, columns: usize) -> String {
@@ -68,7 +74,7 @@ impl Text<'_> {
             clock(status.time),
             target.unwrap_or_default(),
         );
-        Tone::Strong.paint(&cut(&line, self.layout.columns.unwrap_or(usize::MAX)))
+        Tone::Strong.paint(&cut(&printable(&line), self.layout.columns.unwrap_or(usize::MAX)))
     }
 
     fn is_scoped(&self) -> bool {

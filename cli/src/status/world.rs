@@ -148,6 +148,8 @@ pub struct World {
     pub ends: BTreeMap<String, EndFacts>,
     /// Versions of pods that end that were asked for, by UID.
     pub asked: BTreeMap<String, String>,
+    /// The last reading of pods that end left some for the next one.
+    pub in_part: bool,
     /// What the controller's replicas heard from holds.
     pub holds: Holds,
     /// Since when the API server does not answer, and what a call said.

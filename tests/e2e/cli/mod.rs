@@ -2,10 +2,12 @@
 //!
 //! * [`check`]: each planted fault is found, and a healthy cluster is silent.
 //! * [`mutate`]: what it says offline is what the API server stores.
+//! * [`status`]: a held pod is shown with what it waits for.
 //! * [`steer`]: `explain`, `release` and `upgrade` do what they say.
 
 mod check;
 mod mutate;
+mod status;
 mod steer;
 
 use std::path::PathBuf;
