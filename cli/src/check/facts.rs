@@ -57,6 +57,8 @@ pub struct Installation {
     pub certificate: Look<Option<Certificate>>,
     /// What became of a StatefulSet that was created on trial.
     pub trial: Look<Trial>,
+    /// What became of a pod that was created on trial.
+    pub pod_trial: Look<Trial>,
     /// The Lease; none where there is none.
     pub lease: Look<Option<Lease>>,
     /// The replicas of the controller.
@@ -100,7 +102,7 @@ pub enum Certificate {
     Unreadable(String),
 }
 
-/// What became of a StatefulSet that was created on trial (`dryRun`), enrolled by a label of its own.
+/// What became of an object that was created on trial (`dryRun`), enrolled by a label of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trial {
     /// The webhook changed it.
@@ -239,6 +241,7 @@ impl Facts {
             hooks,
             certificate,
             trial,
+            pod_trial,
             lease,
             replicas,
             missing_rights,
@@ -252,6 +255,7 @@ impl Facts {
             unseen(hooks),
             unseen(certificate),
             unseen(trial),
+            unseen(pod_trial),
             unseen(lease),
             unseen(replicas),
             unseen(missing_rights),

@@ -34,8 +34,8 @@ Examples:
   # Only what is wrong with policies
   kubectl lameduck check -A -o json | jq '.findings[] | select(.reason == \"UnknownPolicy\")'
 
-The installation is looked at in any case. Nothing is changed: a StatefulSet is created on trial in the
-namespace default (dry run) to see whether the API server reaches the webhook.
+The installation is looked at in any case. Nothing is changed: a StatefulSet and a pod are created on trial
+in the namespace default (dry run) to see whether the API server reaches the webhook.
 
 Errors: something does not work. Warnings: it works, and requests may be lost. Each finding has a reason that
 docs/check.md explains. The exit code is 0 where there is no error.")]

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use lameduck_api::names::SYSTEM_NAMESPACE;
 
+use super::namespaces::is_enforced;
 use super::{Finding, Reason};
 use crate::check::facts::{Certificate, Component, Facts, Installation, Lease, Trial};
 use crate::check::rights;
@@ -33,6 +34,7 @@ pub(super) fn look(facts: &Facts, now: Timestamp, found: &mut Vec<Finding>) {
     hooks(installation, now, found);
     certificate(installation, now, found);
     trial(installation, found);
+    pod_trial(facts, found);
     leader(installation, now, found);
     replicas(installation, found);
     missing_rights(installation, found);
@@ -206,6 +208,24 @@ fn trial(installation: &Installation, found: &mut Vec<Finding>) {
                 cure,
             ));
         }
+    }
+}
+
+/// Where workloads reach the webhook and pods do not. Only a policy that asks for something leaves a trace on
+/// a pod, and where the webhook is away at all, one finding says so.
+fn pod_trial(facts: &Facts, found: &mut Vec<Finding>) {
+    let Installation { trial, pod_trial, .. } = &facts.installation;
+    let default = facts.policies.as_ref().ok().and_then(|all| all.known.get("default"));
+    let leaves_a_trace = default.is_some_and(is_enforced);
+    let is_told = matches!(trial, Ok(Trial::Unchanged | Trial::Uncalled(_)));
+    if leaves_a_trace && !is_told && matches!(pod_trial, Ok(Trial::Unchanged)) {
+        found.push(Finding::new(
+            Reason::WebhookNotCalled,
+            "mutatingwebhookconfiguration/lameduck",
+            "a pod that was created on trial (dry run) with a policy label was not changed: the API server \
+             does not ask the webhook about pods, or had no answer and went on, so new pods are unprotected",
+            APPLY,
+        ));
     }
 }
 

@@ -60,6 +60,7 @@ pub(in crate::check) fn healthy() -> Facts {
             )),
             certificate: Ok(Some(Certificate::Until(ago(-20 * 86_400)))),
             trial: Ok(Trial::Changed),
+            pod_trial: Ok(Trial::Changed),
             lease: Ok(Some(Lease {
                 holder: "lameduck-controller-a_1".into(),
                 renewed_at: Some(ago(1)),
@@ -334,13 +335,10 @@ pub(in crate::check) fn planted() -> Vec<(Reason, &'static str, Vec<Finding>)> {
             Reason::PolicyUnreadable,
             "terminationpolicy/newer",
             with(|facts| {
-                if let Ok(all) = &mut facts.policies {
-                    all.unreadable.insert("newer".into(), "spec.hold.jitter: unknown field".into());
-                }
+                let all = facts.policies.as_mut().expect("seen");
+                all.unreadable.insert("newer".into(), "spec.hold.jitter: unknown field".into());
                 // Neither unknown nor unused: it exists, and somebody names it.
-                if let Ok(all) = &mut facts.pods {
-                    all[0].policy = Some("newer".into());
-                }
+                facts.pods.as_mut().expect("seen")[0].policy = Some("newer".into());
             }),
         ),
         (

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use lameduck_core::policy::Policy;
+use lameduck_core::policy::{Mode, Policy};
 use lameduck_core::upgrade::object::Phase;
 
 use super::planted::{ago, ended, healthy, now, planted, pod, upgrade, with};
 use super::{Reason, Severity, findings};
-use crate::check::facts::{Ending, Facts, Installation, Pod, Unseen, Upgrade};
+use crate::check::facts::{Ending, Facts, Installation, Pod, Trial, Unseen, Upgrade};
 
 #[test]
 fn a_healthy_cluster_has_no_findings() {
@@ -69,6 +69,7 @@ fn what_could_not_be_seen_is_said_and_never_taken_for_wrong() {
             hooks: Err(unseen()),
             certificate: Err(unseen()),
             trial: Err(unseen()),
+            pod_trial: Err(unseen()),
             lease: Err(unseen()),
             replicas: Err(unseen()),
             missing_rights: Err(unseen()),
@@ -81,7 +82,7 @@ fn what_could_not_be_seen_is_said_and_never_taken_for_wrong() {
         facts.pods = Err(unseen());
         facts.upgrades = Err(unseen());
     });
-    assert_eq!(found.len(), 16);
+    assert_eq!(found.len(), 17);
     assert!(found.iter().all(|finding| finding.reason == Reason::NotChecked));
     assert!(found.iter().all(|finding| finding.severity == Severity::Info));
 }
@@ -199,4 +200,27 @@ fn a_stopped_set_without_an_upgrade_is_told_of() {
         let found = with(|facts| facts.upgrades = Ok(vec![stopped]));
         assert_eq!(found[0].cure, "kubectl lameduck upgrade resume db -n shop");
     }
+}
+
+#[test]
+fn pods_that_do_not_reach_the_webhook_are_told_of_once_and_only_where_it_can_be_seen() {
+    let told = |change: fn(&mut Facts)| {
+        let found = with(|facts| {
+            facts.installation.pod_trial = Ok(Trial::Unchanged);
+            change(facts);
+        });
+        found.iter().map(|one| (one.reason, one.message.contains("about pods"))).collect::<Vec<_>>()
+    };
+    assert_eq!(told(|_| {}), [(Reason::WebhookNotCalled, true)]);
+    let no_trial = told(|facts| facts.installation.trial = Err(Unseen::NoSuchKind));
+    assert_eq!(no_trial, [(Reason::WebhookNotCalled, true)]);
+    let away = told(|facts| facts.installation.trial = Ok(Trial::Uncalled("refused".into())));
+    assert_eq!(away, [(Reason::WebhookUnreachable, false)]);
+    let off = told(|facts| {
+        let all = facts.policies.as_mut().expect("seen");
+        all.known.insert("default".into(), Policy { mode: Mode::Off, ..Policy::default() });
+    });
+    assert_eq!(off, []);
+    let quota = told(|facts| facts.installation.pod_trial = Err(Unseen::Because("quota".into())));
+    assert_eq!(quota, [(Reason::NotChecked, false)]);
 }

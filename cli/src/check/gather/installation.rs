@@ -1,6 +1,7 @@
 //! What is there once in a cluster.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -11,9 +12,12 @@ use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::coordination::v1;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, ListParams, PostParams};
+use kube::core::NamespaceResourceScope;
 use kube::{Client, Error, ResourceExt as _};
-use lameduck_api::names::{POLICY_LABEL, SYSTEM_NAMESPACE};
+use lameduck_api::names::{ANNOTATION_INJECTED, POLICY_LABEL, SYSTEM_NAMESPACE};
 use lameduck_api::state::{CLB_ACCESS_PATH, ClbAccess};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{CONCURRENCY, look};
@@ -55,6 +59,7 @@ pub(super) async fn installation(client: &Client) -> Result<Installation, Failur
         hooks: hooks(client).await?,
         certificate: certificate(client).await?,
         trial: trial(client).await?,
+        pod_trial: pod_trial(client).await?,
         lease: lease(client).await?,
         missing_rights: missing_rights(client, reads_clb).await?,
         clb: clb(client, &replicas, reads_clb).await,
@@ -116,9 +121,8 @@ async fn certificate(
 /// `Fail`, so the API server says why it cannot call the webhook; a working webhook puts the policy's label
 /// on the template, whatever the policy is, and whether it exists.
 async fn trial(client: &Client) -> Result<Look<Trial>, Failure> {
-    let what = "a StatefulSet cannot be created on trial in the namespace default";
     let name = "lameduck-check";
-    let set = serde_json::from_value(json!({
+    let set = json!({
         "metadata": {"generateName": format!("{name}-"), "labels": {POLICY_LABEL: "default"}},
         "spec": {
             "replicas": 0,
@@ -131,24 +135,64 @@ async fn trial(client: &Client) -> Result<Look<Trial>, Failure> {
                 }]},
             },
         },
-    }));
-    let set: StatefulSet = set.map_err(|error| Failure::refused(error.to_string()))?;
+    });
+    let what = "a StatefulSet cannot be created on trial in the namespace default";
+    tried(client, what, set, |made: StatefulSet| {
+        let template = made.spec.and_then(|spec| spec.template.metadata).unwrap_or_default();
+        template.labels.is_some_and(|labels| labels.contains_key(POLICY_LABEL))
+    })
+    .await
+}
+
+/// Creates an enrolled pod on trial. The hooks of pods have the failurePolicy `Ignore`: a pod that nobody was
+/// asked about comes back as it went. It is as the strictest level of Pod Security wants it.
+async fn pod_trial(client: &Client) -> Result<Look<Trial>, Failure> {
+    let name = "lameduck-check";
+    let pod = json!({
+        "metadata": {"generateName": format!("{name}-"), "labels": {POLICY_LABEL: "default"}},
+        "spec": {
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": name,
+                "image": name,
+                "ports": [{"containerPort": 80}],
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+        },
+    });
+    let what = "a pod cannot be created on trial in the namespace default";
+    tried(client, what, pod, |made: Pod| made.annotations().contains_key(ANNOTATION_INJECTED)).await
+}
+
+/// What becomes of an object that is created on trial (`dryRun`) in the namespace `default`.
+async fn tried<K>(
+    client: &Client,
+    what: &str,
+    object: serde_json::Value,
+    is_changed: impl FnOnce(K) -> bool,
+) -> Result<Look<Trial>, Failure>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let object: K =
+        serde_json::from_value(object).map_err(|error| Failure::refused(error.to_string()))?;
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), "default");
-    let answer = match sets.create(&dry_run, &set).await {
-        Ok(made) => {
-            let template = made.spec.and_then(|spec| spec.template.metadata).unwrap_or_default();
-            let labels = template.labels.unwrap_or_default();
-            let changed = labels.contains_key(POLICY_LABEL);
-            Ok(if changed { Trial::Changed } else { Trial::Unchanged })
-        }
+    let api: Api<K> = Api::namespaced(client.clone(), "default");
+    let answer = match api.create(&dry_run, &object).await {
+        Ok(made) => Ok(if is_changed(made) { Trial::Changed } else { Trial::Unchanged }),
         // `failed calling webhook "labelled-workloads.lameduck.dev": …`
         Err(Error::Api(status))
             if status.message.contains("webhook") && status.message.contains(".lameduck.dev\"") =>
         {
             Ok(Trial::Uncalled(status.message.clone()))
         }
-        // Others have a say too, and their webhooks may fail, which is no failure of the cluster.
+        // Others have a say too (quotas, Pod Security, other webhooks), which is no failure of the cluster.
         Err(Error::Api(status)) if status.code != 401 => {
             return Ok(Err(Unseen::Because(format!("{what}: {}", status.message))));
         }
