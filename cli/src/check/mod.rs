@@ -2,7 +2,7 @@
 
 pub mod facts;
 pub mod findings;
-pub(crate) mod gather;
+mod gather;
 pub mod read;
 #[cfg(test)]
 mod read_tests;

@@ -25,7 +25,10 @@ impl Exit {
     /// Every one, with what it means: for the help texts.
     pub const ALL: [(Self, &str); 5] = [
         (Self::Done, "done, and nothing is wrong"),
-        (Self::Refused, "refused or not found, or `check` found an error"),
+        (
+            Self::Refused,
+            "refused or not found; `check` found an error, or `mutate --exit-code` a change",
+        ),
         (Self::Usage, "the arguments, or the input, make no sense"),
         (Self::Unreachable, "the cluster could not be asked"),
         (Self::Interrupted, "Ctrl-C"),
@@ -158,8 +161,5 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// What others say may have line ends and terminal codes in it.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    text.split(|c: char| c.is_control())
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }

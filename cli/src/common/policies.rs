@@ -8,7 +8,7 @@ use kube::{Client, Error, ResourceExt as _};
 use lameduck_api::{TerminationPolicy, TerminationPolicySpec};
 use lameduck_core::policy::Policy;
 
-use crate::check::gather::pages;
+use super::pages::pages;
 
 /// All policies, by name. A name is in one of the two maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

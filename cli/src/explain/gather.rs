@@ -13,9 +13,9 @@ use lameduck_api::names::POLICY_LABEL;
 use serde::de::DeserializeOwned;
 
 use super::facts::{Facts, Subject};
-use crate::check::gather::pages;
 use crate::common::cluster::Cluster;
 use crate::common::failure::Failure;
+use crate::common::pages::pages;
 use crate::common::policies;
 use crate::common::replicas::replicas;
 use crate::common::target::{Kind, Target};

@@ -6,8 +6,8 @@ use serde_json::Value;
 use serde_saphyr::ser_options;
 use similar::TextDiff;
 
-use crate::check::findings::one_line;
 use crate::common::failure::Failure;
+use crate::common::failure::one_line;
 use crate::common::screen::Layout;
 use crate::common::table::Tone;
 use crate::explain::document::API_VERSION;

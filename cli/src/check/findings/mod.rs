@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use reason::{Reason, Severity};
 
 use super::facts::{Facts, Unseen};
+use crate::common::failure::one_line;
 
 /// Something that somebody should know, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,11 +42,6 @@ impl Finding {
         let (message, cure) = (one_line(&message.into()), one_line(&cure.into()));
         Self { severity: reason.severity(), reason, object: object.into(), message, cure }
     }
-}
-
-/// What others say may have line ends and terminal codes in it.
-pub(crate) fn one_line(text: &str) -> String {
-    text.split(char::is_control).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// All that is wrong at `now`, the worst first; of one severity what is alike stands together.

@@ -11,11 +11,12 @@ use kube::discovery::ApiResource;
 use kube::{Client, Error, ResourceExt as _};
 use lameduck_api::Upgrade;
 
-use super::{CONCURRENCY, look, pages};
+use super::{CONCURRENCY, look};
 use crate::check::facts::{self, Look, Namespace, Pod, Unseen, Workload};
 use crate::check::read::{self, Rules};
 use crate::common::cluster::{Cluster, ScopeArgs};
 use crate::common::failure::Failure;
+use crate::common::pages::pages;
 use crate::common::policies::{self, Policies};
 
 /// So many pods of a namespace are read one by one; more of them by a list.
