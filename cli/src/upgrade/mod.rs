@@ -1,6 +1,6 @@
 //! `upgrade pause|resume|approve|abort|retry`: what a person may ask of an upgrade.
 //!
-//! What makes no sense is refused with the reason ([`decide`]), by what was read: where somebody changed the
+//! What makes no sense is refused with the reason ([`decide()`]), by what was read: where somebody changed the
 //! objects since, they are read again.
 
 pub mod decide;
