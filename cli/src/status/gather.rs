@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, ApiResource, ListParams};
-use kube::core::{Object, PartialObjectMeta, Selector};
+use kube::core::{Object, Selector};
 use kube::runtime::utils::{Backoff, WatchStreamExt as _};
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Client, Error, Resource, ResourceExt};
@@ -22,6 +22,7 @@ use super::facts::{
 };
 use super::world::{Change, Said, Trouble, World, key};
 use crate::common::failure::{Exit, Failure, is_missing_kind};
+use crate::common::light::Light;
 use crate::common::target::{Kind, Target};
 
 /// Objects in one answer: kubectl's own, some 1 MB of metadata.
@@ -29,7 +30,7 @@ const PAGE: u32 = 500;
 /// Namespaces whose pods are listed one by one; with more there would be more requests than answers of use.
 const NAMESPACES_MAX: u32 = 64;
 /// Lists of pods at the same time.
-const LISTS_AT_ONCE: usize = 4;
+const LISTS_AT_ONCE: usize = 2;
 /// The longest pause between two tries while the cluster does not answer.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -67,10 +68,10 @@ pub(super) async fn listen(
     let namespace = scope.namespace.as_deref();
     let mut ear = SelectAll::new();
 
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let namespaces: Api<Light<Namespace>> = Api::all(client.clone());
     let one = namespace.map(|name| format!("metadata.name={name}"));
     let heard = watcher(namespaces, with_fields(config.clone(), one.as_deref()));
-    let new = |object: PartialObjectMeta<Namespace>| NamespaceFacts::new(&object.metadata);
+    let new = |object: Light<Namespace>| NamespaceFacts::new(&object.metadata);
     ear.push(follow(heard, "namespaces", new, Said::Namespace, follows));
 
     let policies: Api<Object<PolicySpec, Nothing>> =
@@ -141,11 +142,11 @@ fn pods<S: Send + 'static>(
     say: impl Fn(Result<Change<PodFacts>, Trouble>) -> S + Send + 'static,
     follows: bool,
 ) -> BoxStream<'static, S> {
-    let pods: Api<PartialObjectMeta<Pod>> = match namespace {
+    let pods: Api<Light<Pod>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let new = |object: PartialObjectMeta<Pod>| PodFacts::new(&object.metadata);
+    let new = |object: Light<Pod>| PodFacts::new(&object.metadata);
     follow(watcher(pods, config), "pods", new, say, follows)
 }
 
