@@ -30,7 +30,7 @@ const PAGE: u32 = 500;
 /// Namespaces whose pods are listed one by one; with more there would be more requests than answers of use.
 const NAMESPACES_MAX: u32 = 64;
 /// Lists of pods at the same time.
-const LISTS_AT_ONCE: usize = 2;
+const LISTS_AT_ONCE: usize = 4;
 /// The longest pause between two tries while the cluster does not answer.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
