@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::core::{DynamicObject, ObjectMeta};
 use lameduck_api::names::{
     ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_REPLICAS, ANNOTATION_PAUSED, CONDITION_TRAFFIC_OFF,
-    FINALIZER, POLICY_LABEL,
+    POLICY_LABEL,
 };
 use lameduck_core::inject::{Context, Settings, SkipFacts, plan_pod, skip, view};
 use lameduck_core::policy::{Policy, TrafficOff};
@@ -26,6 +26,7 @@ use super::facts::{
     Certificate, Component, Ending, Hook, Lease, Namespace, Pod, Upgrade, Workload,
 };
 use super::findings::namespaces::is_enforced;
+use crate::common::finalizer::has_finalizer;
 use crate::common::policies::Policies;
 
 /// What the objects of a namespace are looked at with.
@@ -224,10 +225,6 @@ fn owner(metadata: &ObjectMeta) -> Option<String> {
 
 fn injected(metadata: &ObjectMeta) -> Option<&str> {
     metadata.annotations.as_ref()?.get(ANNOTATION_INJECTED).map(String::as_str)
-}
-
-fn has_finalizer(metadata: &ObjectMeta) -> bool {
-    metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
 /// Whether a pod's metadata alone do not tell that all is well with it: only such pods are read whole.

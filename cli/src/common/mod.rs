@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod failure;
+pub mod finalizer;
 pub mod light;
 pub mod pages;
 pub mod policies;

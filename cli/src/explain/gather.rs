@@ -4,7 +4,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, ListParams};
 use kube::core::Selector;
 use kube::{Error, ResourceExt as _};
@@ -19,6 +19,7 @@ use crate::common::pages::pages;
 use crate::common::policies;
 use crate::common::replicas::replicas;
 use crate::common::target::{Kind, Target};
+use crate::status::facts::{Owner, owner};
 
 /// Reads everything about `target`.
 ///
@@ -30,7 +31,9 @@ pub(super) async fn gather(target: &Target, cluster: &Cluster) -> Result<Facts, 
     let mut notes = Vec::new();
     let set = match &subject {
         Subject::StatefulSet(..) => Some(target.name.clone()),
-        Subject::Pod(pod) => owner(pod, "StatefulSet").map(|owner| owner.name.clone()),
+        Subject::Pod(pod) => Some(owner(&pod.metadata))
+            .filter(|owner| owner.kind == Kind::StatefulSet.as_str())
+            .map(|owner| owner.name),
         Subject::Deployment(..) => None,
     };
     let upgrades: Api<Upgrade> = desk.api();
@@ -84,17 +87,10 @@ fn or_note<T: Default>(read: Result<T, Error>, what: &str, notes: &mut Vec<Strin
     })
 }
 
-/// The controlling owner of this kind.
-pub(super) fn owner<'a>(pod: &'a Pod, kind: &str) -> Option<&'a OwnerReference> {
-    pod.owner_references().iter().find(|owner| owner.kind == kind)
-}
-
-/// Whether a ReplicaSet of the Deployment owns the pod; its name is the Deployment's and the template's hash.
-fn is_of_deployment(pod: &Pod, deployment: &str) -> bool {
-    let Some(set) = owner(pod, "ReplicaSet") else { return false };
-    let hash = pod.labels().get("pod-template-hash");
-    hash.and_then(|hash| set.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
-        == Some(deployment)
+/// Whether the workload made the pod.
+fn is_of(pod: &Pod, target: &Target) -> bool {
+    let Owner { kind, name } = owner(&pod.metadata);
+    kind == target.kind.as_str() && name == target.name
 }
 
 /// Everything of a list, without what only the API server needs.
@@ -129,16 +125,14 @@ impl Desk<'_> {
                 let set: StatefulSet = self.get(target).await?;
                 let selector = set.spec.as_ref().map(|spec| &spec.selector);
                 let mut pods = self.pods(target, selector).await?;
-                pods.retain(|pod| {
-                    owner(pod, "StatefulSet").is_some_and(|of| of.name == target.name)
-                });
+                pods.retain(|pod| is_of(pod, target));
                 Subject::StatefulSet(Box::new(set), pods)
             }
             Kind::Deployment => {
                 let deployment: Deployment = self.get(target).await?;
                 let selector = deployment.spec.as_ref().map(|spec| &spec.selector);
                 let mut pods = self.pods(target, selector).await?;
-                pods.retain(|pod| is_of_deployment(pod, &target.name));
+                pods.retain(|pod| is_of(pod, target));
                 Subject::Deployment(Box::new(deployment), pods)
             }
         })

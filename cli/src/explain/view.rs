@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use lameduck_api::names::{
     ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_ORIGINAL_UPDATE_STRATEGY,
-    ANNOTATION_RELEASE, FINALIZER, POLICY_LABEL, POLICY_NONE,
+    POLICY_LABEL, POLICY_NONE,
 };
-use lameduck_core::drain::{Containers, Deletion, Release, hold_deadline};
+use lameduck_core::drain::{Containers, hold_deadline};
 use lameduck_core::inject::{
     self, Context, Injected, Outcome, Plan, Settings, WorkloadKind, authors_strategy, view,
 };
@@ -25,11 +25,10 @@ use super::document::{
 use super::facts::{Facts, Subject};
 use super::senders::senders;
 use super::verdict;
+use crate::common::finalizer::has_finalizer;
 use crate::common::words::count;
 use crate::status::end_facts::{ConditionFacts, EndFacts};
-
-/// Kubernetes' own default for `terminationGracePeriodSeconds`.
-const GRACE_SECONDS_DEFAULT: u32 = 30;
+use crate::status::facts::PodFacts;
 
 /// Explains what was read.
 #[must_use]
@@ -295,7 +294,7 @@ fn injection(pod: &Pod, injected: &Injected) -> Injection {
             what.push(format!("{word} {}", list(names)));
         }
     }
-    if pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
+    if has_finalizer(&pod.metadata) {
         what.push("finalizer".to_owned());
     }
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
@@ -323,18 +322,14 @@ fn policy_of(facts: &Facts, pod: &Pod) -> Policy {
 }
 
 fn end(facts: &Facts, pod: &Pod) -> Option<End> {
-    let at = pod.metadata.deletion_timestamp.as_ref()?;
-    let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(0);
-    let deletion = Deletion::new(at.0, u32::try_from(grace).unwrap_or(0));
-    let original = pod.annotations().get(ANNOTATION_ORIGINAL_GRACE);
-    let original = original.and_then(|text| text.parse().ok()).unwrap_or(GRACE_SECONDS_DEFAULT);
+    let known = PodFacts::new(&pod.metadata);
+    let deletion = known.deletion?;
     let max = policy_of(facts, pod).hold.max_seconds;
-    let uid = pod.uid().unwrap_or_default();
     // A hold asks one replica after the other: the newest word counts.
     let mut newest: BTreeMap<&str, HoldLine> = BTreeMap::new();
-    for hold in facts.holds.iter().filter(|hold| hold.uid == uid) {
-        let known = newest.get(&*hold.container);
-        if known.is_none_or(|known| known.at < hold.at) {
+    for hold in facts.holds.iter().filter(|hold| hold.uid == known.uid) {
+        let before = newest.get(&*hold.container);
+        if before.is_none_or(|before| before.at < hold.at) {
             newest.insert(
                 &hold.container,
                 HoldLine {
@@ -346,13 +341,12 @@ fn end(facts: &Facts, pod: &Pod) -> Option<End> {
             );
         }
     }
-    let release = pod.annotations().get(ANNOTATION_RELEASE);
     let seen = EndFacts::new(pod);
     Some(End {
         deleted_at: deletion.requested_at,
-        hold_until: hold_deadline(&deletion, original, max),
+        hold_until: hold_deadline(&deletion, known.original_grace_seconds, max),
         killed_at: deletion.killed_at(),
-        has_finalizer: pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        has_finalizer: known.has_finalizer,
         traffic_off: seen.traffic.map(said),
         drained: seen.drained.map(said),
         containers: match seen.containers {
@@ -361,7 +355,7 @@ fn end(facts: &Facts, pod: &Pod) -> Option<End> {
             Containers::NeverStarted => "NeverStarted",
         },
         holds: newest.into_values().collect(),
-        released: release.and_then(|text| Release::read(text, &uid)).map(|release| release.words()),
+        released: known.release,
     })
 }
 

@@ -2,11 +2,10 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use lameduck_api::names::{
-    ANNOTATION_INJECTED, CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, FINALIZER,
-};
+use lameduck_api::names::{ANNOTATION_INJECTED, CONDITION_DRAINED, CONDITION_TRAFFIC_OFF};
 
 use crate::common::failure::Failure;
+use crate::common::finalizer::has_finalizer;
 
 /// A pod that Lameduck holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +20,8 @@ pub struct Held {
 /// Nothing of Lameduck's holds it.
 pub fn held(pod: &Pod) -> Result<Held, Failure> {
     let name = pod.name_any();
-    let is_ours = pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
-        || pod.annotations().contains_key(ANNOTATION_INJECTED);
+    let is_ours =
+        has_finalizer(&pod.metadata) || pod.annotations().contains_key(ANNOTATION_INJECTED);
     if !is_ours {
         let message = format!(
             "pod {name} is not held by Lameduck: it has neither its hold nor its finalizer"

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::common::cluster::Cluster;
 use crate::common::failure::{Failure, one_line};
+use crate::common::finalizer::has_finalizer;
 use crate::common::screen::Screen;
 use crate::common::target::{Kind, Target};
 pub use decide::{Held, held};
@@ -90,7 +91,7 @@ pub async fn run(args: ReleaseArgs, cluster: &Cluster, screen: &Screen) -> Resul
     };
     glass.annotate(&release).await?;
     let patience = Duration::from_secs(args.controller_timeout);
-    let told = match glass.wait(&release, has_finalizer(&pod), patience).await? {
+    let told = match glass.wait(&release, has_finalizer(&pod.metadata), patience).await? {
         Some(done) => done,
         None => glass.without_controller(&release, patience).await?,
     };
@@ -221,7 +222,7 @@ impl Glass<'_> {
             else {
                 return Ok(None);
             };
-            if !has_finalizer(&pod) {
+            if !has_finalizer(&pod.metadata) {
                 return Ok(Some(pod));
             }
             let rest: Vec<&String> =
@@ -285,15 +286,11 @@ impl Glass<'_> {
 /// Whether a controller has heard of the release.
 fn is_taken_up(pod: &Pod, had_finalizer: bool) -> bool {
     if had_finalizer {
-        return !has_finalizer(pod);
+        return !has_finalizer(&pod.metadata);
     }
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
     conditions.unwrap_or_default().iter().any(|condition| {
         condition.type_ == CONDITION_DRAINED
             && condition.reason.as_deref() == Some(Outcome::Released.as_str())
     })
-}
-
-fn has_finalizer(pod: &Pod) -> bool {
-    pod.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }

@@ -1,10 +1,11 @@
 //! What counts of each object: small structs, not whole objects, so that ten thousand pods fit.
 
+use crate::common::finalizer::has_finalizer;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
 use lameduck_api::names::{
-    ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_RELEASE, FINALIZER, POLICY_LABEL,
+    ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_RELEASE, POLICY_LABEL,
 };
 use lameduck_core::drain::{Deletion, Release};
 use lameduck_core::inject::{Skip, SkipFacts, is_held, skip};
@@ -230,7 +231,7 @@ impl PodFacts {
             injected: injected
                 .map(|text| serde_json::from_str::<Injected>(text).unwrap_or_default().policy),
             held: is_held(injected),
-            has_finalizer: meta.finalizers.iter().flatten().any(|one| one == FINALIZER),
+            has_finalizer: has_finalizer(meta),
             deletion: meta.deletion_timestamp.as_ref().map(|at| Deletion::new(at.0, grace)),
             original_grace_seconds: annotation(ANNOTATION_ORIGINAL_GRACE)
                 .and_then(|text| text.parse().ok())
