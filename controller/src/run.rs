@@ -9,6 +9,7 @@ use futures::future::OptionFuture;
 use kube::{Client, Config};
 use lameduck_certs::Keeper;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -97,8 +98,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     background.spawn(watch_all(&client, &index, &metrics, &stop));
     let keeper = Keeper::new(client.clone(), certificates.settings(&namespace))
         .context("the settings of the webhook's certificates cannot work")?;
-    background.spawn(certificates::run(keeper, leadership.clone(), metrics.clone(), stop.clone()));
-    background.spawn(default_policy::run(client.clone(), leadership.clone(), stop.clone()));
+    let policy_tried = Arc::new(SetOnce::new());
+    background.spawn(default_policy::run(
+        client.clone(),
+        leadership.clone(),
+        Arc::clone(&policy_tried),
+        stop.clone(),
+    ));
+    background.spawn(certificates::run(
+        keeper,
+        leadership.clone(),
+        policy_tried,
+        metrics.clone(),
+        stop.clone(),
+    ));
     background.spawn(namespaces::run(
         index.clone(),
         client.clone(),
