@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lameduck_certs::{Keeper, KeeperError};
+use lameduck_core::text::chain;
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
-use crate::text::chain;
 
 /// Time between two looks whether this replica leads.
 const LEADS: Duration = Duration::from_secs(1);

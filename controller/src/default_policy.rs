@@ -7,13 +7,13 @@ use std::time::Duration;
 use kube::api::PostParams;
 use kube::{Api, Client, Error};
 use lameduck_api::{TerminationPolicy, TerminationPolicySpec};
+use lameduck_core::text::chain;
 use tokio::sync::SetOnce;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::leader::Leadership;
-use crate::text::chain;
 
 /// Its name.
 pub const DEFAULT_POLICY: &str = "default";

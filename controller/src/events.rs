@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Error};
 use lameduck_core::drain::{EventKind, EventText};
+use lameduck_core::text::chain;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use tracing::{debug, warn};
 
 use crate::index::PodKey;
 use crate::metrics::Metrics;
-use crate::text::chain;
 
 /// Events that may wait: four per pod of a roll-out of 500.
 const QUEUE_EVENTS: usize = 2048;

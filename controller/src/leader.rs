@@ -10,12 +10,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 use lameduck_core::lease::{self, Memory, Record, Settings, Step};
+use lameduck_core::text::chain;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-
-use crate::text::chain;
 
 /// The longest that one call may take: shorter than the time between retry and deadline, so that a
 /// leader has three tries before it must let go.

@@ -32,7 +32,6 @@ pub mod slim;
 pub mod state;
 #[cfg(test)]
 mod testing;
-mod text;
 pub mod unprotected;
 pub mod upgrade;
 pub mod watch;

@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use lameduck_core::names::{CONDITION_PODS_RELEASED, POLICY_NONE};
+use lameduck_core::text::chain;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,6 @@ use tracing::{info, warn};
 
 use crate::index::{Index, SharedIndex};
 use crate::leader::Leadership;
-use crate::text::chain;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

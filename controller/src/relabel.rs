@@ -11,6 +11,7 @@ use std::time::Duration;
 use lameduck_core::drain::{EventReason, EventText};
 use lameduck_core::names::{FINALIZER, POLICY_LABEL};
 use lameduck_core::resolve::{Enrolment, enrolment};
+use lameduck_core::text::chain;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -20,7 +21,6 @@ use crate::events::{Events, Subject};
 use crate::index::{PodKey, SharedIndex, Unlabelled};
 use crate::leader::Leadership;
 use crate::pods::{CallError, Pods};
-use crate::text::chain;
 
 /// Time between two looks. A pod ends no sooner than its hold, which waits longer than this where
 /// nobody answers it.

@@ -16,6 +16,7 @@ use axum::routing::get;
 use jiff::Timestamp;
 use lameduck_api::state::{CLB_ACCESS_PATH, ClbAccess, ReplicaState, STATE_PATH};
 use lameduck_clb::{Error, Failure, RefusalKind, VpcAddress};
+use lameduck_core::text::chain;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -24,7 +25,6 @@ use crate::clb::Api;
 use crate::hold::Seen;
 use crate::index::{Kind, SharedIndex};
 use crate::leader::Leadership;
-use crate::text::chain;
 
 /// Time for which the answer to the last try is given again: the limit of the API is for those that drain.
 const TRY_EVERY: Duration = Duration::from_secs(10);

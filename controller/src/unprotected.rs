@@ -7,6 +7,7 @@ use std::time::Duration;
 use lameduck_core::drain::{EventReason, EventText};
 use lameduck_core::names::POLICY_LABEL;
 use lameduck_core::resolve::{Enrolment, enrolment};
+use lameduck_core::text::chain;
 use lameduck_core::unprotected::{Unprotected, unprotected};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,6 @@ use crate::index::{Index, PodKey, SharedIndex};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::pods::{CallError, Pods};
-use crate::text::chain;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

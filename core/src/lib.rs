@@ -14,6 +14,7 @@ pub mod lease;
 pub mod names;
 pub mod policy;
 pub mod resolve;
+pub mod text;
 mod time;
 pub mod unprotected;
 pub mod upgrade;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use lameduck_core::text::chain;
 
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 
 /// Flags that every command has, as kubectl has them.
 #[derive(Args, Clone, Debug, Default)]

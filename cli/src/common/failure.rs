@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use kube::Error;
+use lameduck_core::text::chain;
 
 /// The exit codes. They are part of the command's contract: scripts look at them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,22 +141,6 @@ impl From<io::Error> for Failure {
             _ => Self::refused(format!("the output cannot be written: {error}")),
         }
     }
-}
-
-/// An error with what caused it, each once.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// What others say may have line ends and terminal codes in it.

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::status::document::{Hold, Phase};
+
 /// Version of the documents that commands print.
 pub const API_VERSION: &str = "cli.lameduck.dev/v1";
 
@@ -101,6 +103,8 @@ pub struct End {
     pub killed_at: Timestamp,
     /// The finalizer keeps its object.
     pub has_finalizer: bool,
+    /// What it waits for, as `status` says it.
+    pub phase: Phase,
     /// Whether anything of it runs: `Running`, `Ended`, `NeverStarted`.
     pub containers: &'static str,
     /// `lameduck.dev/TrafficOff`: the last reads.
@@ -108,7 +112,7 @@ pub struct End {
     /// `lameduck.dev/Drained`.
     pub drained: Option<Said>,
     /// What its holds said last.
-    pub holds: Vec<HoldLine>,
+    pub holds: Vec<Hold>,
     /// Who let it go, and why.
     pub released: Option<String>,
 }
@@ -125,20 +129,6 @@ pub struct Said {
     pub message: String,
     /// Since when.
     pub since: Option<Timestamp>,
-}
-
-/// One container's hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HoldLine {
-    /// The container.
-    pub container: String,
-    /// What it waits for: `WaitingForTraffic`, `PreStop`, `WaitingForConnections`.
-    pub phase: String,
-    /// Connections that are left.
-    pub connections: Option<u64>,
-    /// When it said so.
-    pub at: Timestamp,
 }
 
 /// A pod of a workload.

@@ -7,6 +7,7 @@ use super::cures;
 use super::document::{End, Enrolment, PodLine};
 use super::facts::Facts;
 use crate::common::words::{clock, count, duration};
+use crate::status::document::Phase;
 
 /// A decision, and what would change it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,10 +32,7 @@ pub(super) fn of_pod(
     now: Timestamp,
 ) -> Verdict {
     match end {
-        Some(end) if injected.is_some() || end.has_finalizer => {
-            let is_held = injected.is_some_and(|injected| !injected.holds.is_empty());
-            ending(facts, end, is_held, now)
-        }
+        Some(end) if injected.is_some() || end.has_finalizer => ending(facts, end, now),
         Some(_) => verdict("it ends as Kubernetes ends pods: Lameduck has no part in it", &[]),
         None if injected.is_some() => verdict(
             "protected: when it is deleted it is held until its traffic is off and its connections have ended, \
@@ -45,86 +43,84 @@ pub(super) fn of_pod(
     }
 }
 
-fn ending(facts: &Facts, end: &End, is_held: bool, now: Timestamp) -> Verdict {
+fn ending(facts: &Facts, end: &End, now: Timestamp) -> Verdict {
     if let Some(words) = &end.released {
         return verdict(format!("nothing is waited for any more: {words}"), &[]);
     }
-    let left = |until: Timestamp| duration(until.duration_since(now));
-    let nobody_leads = "no controller leads, so nobody proves that its traffic is off: \
-                        kubectl lameduck check says why";
     let mut change: Vec<String> = Vec::new();
     if facts.leads == Some(false) {
-        change.push(nobody_leads.to_owned());
+        change.push(
+            "no controller leads, so nobody proves that its traffic is off: kubectl lameduck check says why".to_owned(),
+        );
     }
-    let is_off = end.traffic_off.as_ref().is_some_and(|said| said.status == "True");
-    let decision = match (&end.traffic_off, &end.drained) {
-        (traffic, _) if end.containers != "Running" => match traffic {
-            Some(traffic) if !is_off => {
-                change.push(cures::traffic(&traffic.reason).to_owned());
-                format!(
-                    "nothing of it runs any more; its object stays until its traffic is off ({}): {}",
-                    traffic.reason, traffic.message
-                )
-            }
-            _ => "nothing of it runs any more; its object goes in a moment".to_owned(),
+    let open = end.traffic_off.as_ref().filter(|said| said.status != "True");
+    if let Some(traffic) = open
+        && end.phase != Phase::NotHeld
+    {
+        change.push(cures::traffic(&traffic.reason).to_owned());
+    }
+    let decision = match end.phase {
+        Phase::Ended => match open {
+            Some(traffic) => format!(
+                "nothing of it runs any more; its object stays until its traffic is off ({}): {}",
+                traffic.reason, traffic.message
+            ),
+            None => "nothing of it runs any more; its object goes in a moment".to_owned(),
         },
-        (traffic, Some(drained)) => {
+        Phase::Stopping => {
+            let why = end.drained.as_ref().map_or("", |drained| &drained.reason);
             let until = clock(end.killed_at);
-            let traffic = match traffic {
-                Some(traffic) if !is_off => {
-                    change.push(cures::traffic(&traffic.reason).to_owned());
-                    format!("; its object stays until its traffic is off ({})", traffic.reason)
-                }
-                _ => String::new(),
-            };
+            let object = open.map(|traffic| {
+                format!("; its object stays until its traffic is off ({})", traffic.reason)
+            });
             format!(
-                "its hold has ended ({}), and its application has until {until} for its own shutdown{traffic}",
-                drained.reason
+                "its hold has ended ({why}), and its application has until {until} for its own shutdown{}",
+                object.unwrap_or_default()
             )
         }
-        (_, None) if !is_held => format!(
+        Phase::NotHeld => format!(
             "it has no hold, so its containers end by themselves, at {} at the latest; its object stays until its \
              traffic is off",
             clock(end.killed_at)
         ),
-        (Some(traffic), None) if is_off => {
-            let connections: u64 = end.holds.iter().filter_map(|hold| hold.connections).sum();
-            let open = usize::try_from(connections).unwrap_or(usize::MAX);
+        Phase::WaitingForConnections => {
             change.push("its connections close: clients that reconnect go elsewhere".to_owned());
             change.push(format!(
                 "hold.until: ConnectionsIdle, or a smaller hold.maxSeconds, for pods that are made from then on \
                  (this one is held for {} at most)",
-                left(end.hold_until)
+                duration(end.hold_until.duration_since(now))
             ));
-            let open = if end.holds.is_empty() {
-                "its connections are".to_owned()
-            } else {
-                format!(
-                    "{} to it {}",
-                    count(open, "connection"),
-                    if open == 1 { "is" } else { "are" }
-                )
-            };
-            format!("its traffic is off ({}), and {open} waited for", traffic.reason)
+            let why = end.traffic_off.as_ref().map_or("", |traffic| &traffic.reason);
+            format!("its traffic is off ({why}), and {} waited for", connections(end))
         }
-        (Some(traffic), _) => {
-            change.push(cures::traffic(&traffic.reason).to_owned());
-            format!(
+        Phase::WaitingForTraffic | Phase::Unknown => match &end.traffic_off {
+            Some(traffic) => format!(
                 "held, because its traffic is not proven off ({}): {}",
                 traffic.reason, traffic.message
-            )
-        }
-        (None, _) => {
-            change.push(
-                "the controller looks at it, which takes less than a second where one leads".into(),
-            );
-            "held, because nothing is known of its traffic yet".to_owned()
-        }
+            ),
+            None => {
+                change.push(
+                    "the controller looks at it, which takes less than a second where one leads"
+                        .to_owned(),
+                );
+                "held, because nothing is known of its traffic yet".to_owned()
+            }
+        },
     };
     change.push(
         "kubectl lameduck release lets it go now, and cuts off what it still serves".to_owned(),
     );
     Verdict { decision, to_change_it: change }
+}
+
+/// What its holds count, and the verb that goes with it.
+fn connections(end: &End) -> String {
+    if end.holds.is_empty() {
+        return "its connections are".to_owned();
+    }
+    let sum: u64 = end.holds.iter().filter_map(|hold| hold.connections).sum();
+    let open = usize::try_from(sum).unwrap_or(usize::MAX);
+    format!("{} to it {}", count(open, "connection"), if open == 1 { "is" } else { "are" })
 }
 
 fn unprotected(facts: &Facts, enrolment: &Enrolment, plan: Option<&Plan>) -> Verdict {

@@ -19,15 +19,13 @@ use lameduck_core::resolve::{Enrolment as Resolved, enrolment};
 use lameduck_core::upgrade::object::UpgradeStatus;
 use serde::Serialize;
 
-use super::document::{
-    API_VERSION, End, Enrolment, Explanation, HoldLine, Injection, PodLine, Said,
-};
+use super::document::{API_VERSION, End, Enrolment, Explanation, Injection, PodLine, Said};
 use super::facts::{Facts, Subject};
 use super::senders::senders;
 use super::verdict;
 use crate::common::finalizer::has_finalizer;
 use crate::common::words::count;
-use crate::status::end_facts::{ConditionFacts, EndFacts};
+use crate::status::end_facts::{ConditionFacts, EndFacts, last_words};
 use crate::status::facts::PodFacts;
 
 /// Explains what was read.
@@ -325,28 +323,15 @@ fn end(facts: &Facts, pod: &Pod) -> Option<End> {
     let known = PodFacts::new(&pod.metadata);
     let deletion = known.deletion?;
     let max = policy_of(facts, pod).hold.max_seconds;
-    // A hold asks one replica after the other: the newest word counts.
-    let mut newest: BTreeMap<&str, HoldLine> = BTreeMap::new();
-    for hold in facts.holds.iter().filter(|hold| hold.uid == known.uid) {
-        let before = newest.get(&*hold.container);
-        if before.is_none_or(|before| before.at < hold.at) {
-            newest.insert(
-                &hold.container,
-                HoldLine {
-                    container: hold.container.clone(),
-                    phase: hold.phase.clone(),
-                    connections: hold.connections,
-                    at: hold.at,
-                },
-            );
-        }
-    }
     let seen = EndFacts::new(pod);
+    let of_pod = facts.holds.iter().filter(|hold| hold.uid == known.uid);
+    let holds = last_words(of_pod, Some(&seen));
     Some(End {
         deleted_at: deletion.requested_at,
         hold_until: hold_deadline(&deletion, known.original_grace_seconds, max),
         killed_at: deletion.killed_at(),
         has_finalizer: known.has_finalizer,
+        phase: seen.phase(&known, &holds),
         traffic_off: seen.traffic.map(said),
         drained: seen.drained.map(said),
         containers: match seen.containers {
@@ -354,7 +339,7 @@ fn end(facts: &Facts, pod: &Pod) -> Option<End> {
             Containers::Ended => "Ended",
             Containers::NeverStarted => "NeverStarted",
         },
-        holds: newest.into_values().collect(),
+        holds,
         released: known.release,
     })
 }

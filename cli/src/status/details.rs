@@ -7,12 +7,13 @@ use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ListParams};
+use lameduck_core::text::chain;
 
 use super::end_facts::EndFacts;
 use super::facts::PodFacts;
 use super::view::ending;
 use super::world::{Holds, Key, World};
-use crate::common::failure::{Failure, chain};
+use crate::common::failure::Failure;
 use crate::common::replicas::replicas;
 
 /// Pods that are read at once.

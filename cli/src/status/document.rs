@@ -154,6 +154,8 @@ pub struct Hold {
     pub phase: String,
     /// Connections that are left; null where it does not count them yet.
     pub connections: Option<u64>,
+    /// When it said so.
+    pub at: Timestamp,
 }
 
 /// An upgrade.

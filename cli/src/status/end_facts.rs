@@ -1,9 +1,15 @@
-//! What only the whole object says, of a pod that ends.
+//! What only the whole object says, of a pod that ends, and where it stands by that.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus};
 use lameduck_api::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF};
+use lameduck_api::state::HoldSeen;
 use lameduck_core::drain::Containers;
+
+use super::document::{Hold, Phase};
+use super::facts::PodFacts;
 
 /// What only the whole object says, of a pod that ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +61,57 @@ impl EndFacts {
             containers: containers(&status),
         }
     }
+
+    /// What the pod waits for, where these are the [`last_words`] of its holds.
+    #[must_use]
+    pub fn phase(&self, pod: &PodFacts, holds: &[Hold]) -> Phase {
+        if self.containers != Containers::Running {
+            Phase::Ended
+        } else if !pod.held {
+            Phase::NotHeld
+        } else if pod.release.is_some() || (self.drained.is_some() && holds.is_empty()) {
+            Phase::Stopping
+        } else if self.traffic.as_ref().is_some_and(ConditionFacts::is_true) {
+            Phase::WaitingForConnections
+        } else {
+            Phase::WaitingForTraffic
+        }
+    }
+}
+
+impl ConditionFacts {
+    /// Whether it says `True`.
+    #[must_use]
+    pub fn is_true(&self) -> bool {
+        self.status == "True"
+    }
+}
+
+/// What each hold of a pod said last: a hold asks one replica after the other. One that said nothing since the pod's
+/// report is over.
+#[must_use]
+pub fn last_words<'a>(
+    seen: impl IntoIterator<Item = &'a HoldSeen>,
+    facts: Option<&EndFacts>,
+) -> Vec<Hold> {
+    let reported_at = facts.and_then(|facts| facts.drained.as_ref()?.since);
+    let mut newest = BTreeMap::new();
+    for seen in seen {
+        let entry = newest.entry(seen.container.as_str()).or_insert(seen);
+        if entry.at < seen.at {
+            *entry = seen;
+        }
+    }
+    newest
+        .into_values()
+        .filter(|seen| reported_at.is_none_or(|at| seen.at > at))
+        .map(|seen| Hold {
+            container: seen.container.clone(),
+            phase: seen.phase.clone(),
+            connections: seen.connections,
+            at: seen.at,
+        })
+        .collect()
 }
 
 /// Whether anything of the pod runs, judged as the controller's index does (`controller/src/index/pod.rs`): a

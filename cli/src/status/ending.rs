@@ -1,13 +1,13 @@
 //! What each pod that ends waits for. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use lameduck_api::state::HoldSeen;
 use lameduck_core::drain::{Containers, hold_deadline};
 use lameduck_core::resolve::Enrolment;
 
-use super::document::{Ending, Hold, Phase, Traffic};
-use super::end_facts::EndFacts;
+use super::document::{Ending, Phase, Traffic};
+use super::end_facts::{EndFacts, last_words};
 use super::facts::PodFacts;
 use super::view::{View, ending};
 
@@ -35,10 +35,10 @@ impl View<'_> {
         {
             policy = Some(name.to_owned());
         }
-        let holds = holds(seen, facts);
+        let holds = last_words(seen.iter().copied(), facts);
         let connections = holds.iter().filter_map(|hold| hold.connections);
         let connections = connections.reduce(u64::saturating_add);
-        let phase = phase(pod, facts, &holds);
+        let phase = facts.map_or(Phase::Unknown, |facts| facts.phase(pod, &holds));
         // Of a grace of 0 nobody knows when the first request came: forced, or the kubelet is done.
         let deletion = pod.deletion.filter(|deletion| deletion.grace_seconds > 0);
         let max_seconds = policy
@@ -88,43 +88,6 @@ impl View<'_> {
     }
 }
 
-/// What each hold of a pod said last. One that said nothing since its report is over.
-fn holds(seen: &[&HoldSeen], facts: Option<&EndFacts>) -> Vec<Hold> {
-    let reported_at = facts.and_then(|facts| facts.drained.as_ref()?.since);
-    let mut newest = BTreeMap::new();
-    for seen in seen.iter().copied() {
-        let entry = newest.entry(seen.container.as_str()).or_insert(seen);
-        if entry.at < seen.at {
-            *entry = seen;
-        }
-    }
-    newest
-        .into_values()
-        .filter(|seen| reported_at.is_none_or(|at| seen.at > at))
-        .map(|seen| Hold {
-            container: seen.container.clone(),
-            phase: seen.phase.clone(),
-            connections: seen.connections,
-        })
-        .collect()
-}
-
-fn phase(pod: &PodFacts, facts: Option<&EndFacts>, holds: &[Hold]) -> Phase {
-    let Some(facts) = facts else { return Phase::Unknown };
-    let is_off = facts.traffic.as_ref().is_some_and(|condition| condition.status == "True");
-    if facts.containers != Containers::Running {
-        Phase::Ended
-    } else if !pod.held {
-        Phase::NotHeld
-    } else if pod.release.is_some() || (facts.drained.is_some() && holds.is_empty()) {
-        Phase::Stopping
-    } else if is_off {
-        Phase::WaitingForConnections
-    } else {
-        Phase::WaitingForTraffic
-    }
-}
-
 fn message(
     pod: &PodFacts,
     facts: Option<&EndFacts>,
@@ -159,7 +122,7 @@ fn message(
             Some(drained) => format!("the hold is over and the application ends: {drained}"),
             None => "the hold is over and the application ends".to_owned(),
         },
-        Phase::Ended if traffic.is_some_and(|one| one.status != "True") && pod.has_finalizer => {
+        Phase::Ended if traffic.is_some_and(|one| !one.is_true()) && pod.has_finalizer => {
             format!("{nothing_runs}; the object stays until traffic is off: {said}")
         }
         Phase::Ended => nothing_runs.to_owned(),

@@ -8,12 +8,9 @@ use lameduck_api::names::{
     ANNOTATION_INJECTED, ANNOTATION_ORIGINAL_GRACE, ANNOTATION_RELEASE, POLICY_LABEL,
 };
 use lameduck_core::drain::{Deletion, Release};
-use lameduck_core::inject::{Skip, SkipFacts, is_held, skip};
+use lameduck_core::inject::{GRACE_SECONDS_DEFAULT, Skip, SkipFacts, is_held, skip};
 use lameduck_core::policy::{Mode, Policy};
 use serde::Deserialize;
-
-/// Kubernetes' own `terminationGracePeriodSeconds`.
-const GRACE_SECONDS_DEFAULT: u32 = 30;
 
 /// What counts of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

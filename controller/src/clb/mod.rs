@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use lameduck_clb::{Bindings, Client, Endpoint, Error, Health, Listeners, Settings, VpcAddress};
 use lameduck_core::drain::clb::ReadOf;
+use lameduck_core::text::chain;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,6 @@ use crate::engine::Clock;
 use crate::index::{ClbPod, Index, PodKey, SharedIndex, Tried};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
-use crate::text::chain;
 
 pub(crate) use outcome::label;
 use poll::Polls;

@@ -7,6 +7,7 @@ use governor::DefaultDirectRateLimiter;
 use jiff::Timestamp;
 use lameduck_core::drain::{Condition, EventText, RemoveReason};
 use lameduck_core::names::{CONDITION_TRAFFIC_OFF, CUSTOM_WEIGHT_INGRESS, CUSTOM_WEIGHT_SERVICE};
+use lameduck_core::text::chain;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -15,7 +16,6 @@ use crate::events::Subject;
 use crate::index::{Pod, PodKey};
 use crate::metrics::Phase;
 use crate::pods::CallError;
-use crate::text::chain;
 
 /// What is to be written for one pod, and what was known when that was decided.
 pub(super) struct Job {

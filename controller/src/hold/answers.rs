@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lameduck_api::state::HoldSeen;
 use lameduck_core::drain::{Answer, HoldState, answer};
+use lameduck_core::text::chain;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{Holds, Refusal, is_final};
 use crate::index::{Kind, PodKey};
-use crate::text::chain;
 
 impl Holds {
     /// Answers at once where the state is not `known`, else when it changes, or after `wait`. Also says

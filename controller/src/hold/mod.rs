@@ -25,6 +25,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 use jiff::Timestamp;
 use lameduck_api::state::HoldSeen;
 use lameduck_core::drain::{Answer, HoldState};
+use lameduck_core::text::chain;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,6 @@ use crate::events::Events;
 use crate::index::{Index, Pod, PodKey, SharedIndex};
 use crate::metrics::Metrics;
 use crate::pods::Pods;
-use crate::text::chain;
 pub use seen::Seen;
 
 /// Holds that may wait at once: every container of a node drain many times over, at some 2 KB each.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lameduck_core::drain::{Condition, Outcome, Report, drained};
 use lameduck_core::names::CONDITION_DRAINED;
+use lameduck_core::text::chain;
 use tracing::{info, warn};
 
 use super::{Ask, Holds, Refusal};
 use crate::events::Subject;
 use crate::index::{Pod, PodKey};
 use crate::metrics::Phase;
-use crate::text::chain;
 
 /// Tries to write the condition, and the time between two of them.
 const TRIES: u32 = 3;

@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lameduck_core::drain::{Condition, ConditionStatus, Containers, Deletion, Release};
-use lameduck_core::inject::Skip;
+use lameduck_core::inject::{GRACE_SECONDS_DEFAULT, Skip};
 use lameduck_core::names::{CONDITION_DRAINED, CONDITION_TRAFFIC_OFF, POLICY_LABEL};
 
 use super::intern::Interner;
 use crate::slim;
-
-/// Kubernetes' own default for `terminationGracePeriodSeconds`.
-const GRACE_SECONDS_DEFAULT: u32 = 30;
 
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

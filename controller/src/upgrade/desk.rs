@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use lameduck_core::text::chain;
 use tokio::task::{Id, JoinSet};
 use tracing::warn;
 
@@ -12,7 +13,6 @@ use super::watch::Weighted;
 use crate::index::PodKey;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::text::chain;
 
 /// Time after calls that failed: first and longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lameduck_clb::{GapKind, Health, HealthState, Listener, Rule, Target};
+use lameduck_core::text::chain;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
 use crate::clb::{Api, label};
 use crate::metrics::Metrics;
-use crate::text::chain;
 
 /// The most that weights wait for the health beside them. They are of no use after 30 s
 /// (`core/src/drain/clb/history.rs`), and an API that does not answer may take all of these.

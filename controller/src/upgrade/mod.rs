@@ -29,6 +29,7 @@ use kube::Client;
 use kube::ResourceExt;
 use lameduck_api::Upgrade;
 use lameduck_core::drain::{EventReason, EventText};
+use lameduck_core::text::chain;
 use lameduck_core::upgrade::object::Phase;
 use lameduck_core::upgrade::{Action, Told, events, plan};
 use tokio::time::{Instant, sleep};
@@ -41,7 +42,6 @@ use crate::events::{Events, Subject};
 use crate::index::{PodKey, SharedIndex};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
-use crate::text::chain;
 
 pub use balancers::Reads;
 

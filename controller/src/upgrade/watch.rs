@@ -14,12 +14,12 @@ use lameduck_core::names::{
     ANNOTATION_ORIGINAL_LB_RS_WEIGHT, ANNOTATION_ORIGINAL_REPLICAS,
     ANNOTATION_ORIGINAL_UPDATE_STRATEGY,
 };
+use lameduck_core::text::chain;
 use lameduck_core::upgrade::weights::{Annotations, zeros};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use crate::index::PodKey;
-use crate::text::chain;
 
 /// What a watch tells.
 #[derive(Debug, PartialEq, Eq)]

@@ -96,7 +96,7 @@ pub async fn run<T: Watched>(
                 watch.metrics.watch_error(T::KIND);
                 warn!(
                     kind = T::KIND.as_str(),
-                    error = %crate::text::chain(&error),
+                    error = %lameduck_core::text::chain(&error),
                     retry_millis = backoff.as_millis(),
                     "A watch failed; nothing new is decided from what it said until it is back."
                 );

@@ -6,8 +6,8 @@ use super::view::Pod;
 /// application's: the kubelet's own steps, and a clock that differs from the controller's.
 pub const MARGIN_SECONDS: u32 = 10;
 
-/// The API's default, where an author gives none.
-const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// The API's default for `terminationGracePeriodSeconds`, where an author gives none.
+pub const GRACE_SECONDS_DEFAULT: u32 = 30;
 
 /// The grace that the author asked for, in seconds.
 ///
@@ -16,7 +16,7 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 pub(super) fn original_seconds(pod: &Pod<'_>) -> i64 {
     // Kubernetes reads a negative grace as 1.
     let current = match pod.spec.termination_grace_period_seconds {
-        None => DEFAULT_GRACE_SECONDS,
+        None => i64::from(GRACE_SECONDS_DEFAULT),
         Some(seconds) if seconds < 0 => 1,
         Some(seconds) => seconds,
     };

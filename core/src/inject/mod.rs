@@ -22,7 +22,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 
-pub use grace::MARGIN_SECONDS;
+pub use grace::{GRACE_SECONDS_DEFAULT, MARGIN_SECONDS};
 pub use patch::Operation;
 pub use pod::{Injected, is_held, plan_pod};
 pub use skip::{Skip, SkipFacts, skip};

@@ -161,17 +161,9 @@ async fn manifests(bench: &Bench) -> Result<Vec<(String, Value)>> {
         if request["operation"] != "CREATE" || of_job {
             continue;
         }
+        strip(&mut object);
         if let Some(metadata) = object["metadata"].as_object_mut() {
-            for member in [
-                "managedFields",
-                "namespace",
-                "uid",
-                "creationTimestamp",
-                "ownerReferences",
-                "generation",
-            ] {
-                metadata.remove(member);
-            }
+            metadata.remove("ownerReferences");
             metadata.insert("name".to_owned(), json!("recorded"));
         }
         found.insert(path.display().to_string(), object);
@@ -220,23 +212,22 @@ fn without_label(object: &Value) -> Value {
     object
 }
 
+/// Takes off the metadata that the API server gives each object anew.
+fn strip(object: &mut Value) {
+    let Some(metadata) = object["metadata"].as_object_mut() else { return };
+    for member in
+        ["managedFields", "namespace", "uid", "creationTimestamp", "resourceVersion", "generation"]
+    {
+        metadata.remove(member);
+    }
+}
+
 /// Without what the API server gives each object anew.
 fn own(mut object: Value) -> Value {
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
     }
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        for member in [
-            "managedFields",
-            "namespace",
-            "uid",
-            "creationTimestamp",
-            "resourceVersion",
-            "generation",
-        ] {
-            metadata.remove(member);
-        }
-    }
+    strip(&mut object);
     // The token's volume has a name of its own in each pod.
     let is_token = |value: &Value| {
         value["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-"))

@@ -6,10 +6,11 @@ mod namespaces;
 
 use futures::future::try_join;
 use kube::Error;
+use lameduck_core::text::chain;
 
 use super::facts::{Facts, Look, Unseen};
 use crate::common::cluster::{Cluster, ScopeArgs};
-use crate::common::failure::{Exit, Failure, chain, is_missing_kind};
+use crate::common::failure::{Exit, Failure, is_missing_kind};
 
 /// Requests that are on their way at once.
 const CONCURRENCY: usize = 8;
