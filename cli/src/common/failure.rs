@@ -89,6 +89,13 @@ impl Failure {
         self
     }
 
+    /// With the object that it is about before it.
+    #[must_use]
+    pub fn about(mut self, object: &str) -> Self {
+        self.message = format!("{object}: {}", self.message);
+        self
+    }
+
     /// A call to the API server that failed. `what` says what was tried, as in `pods cannot be listed`.
     #[must_use]
     pub fn of_call(what: &str, error: &Error) -> Self {

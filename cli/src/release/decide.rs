@@ -19,7 +19,7 @@ pub struct Held {
 /// # Errors
 /// Nothing of Lameduck's holds it.
 pub fn held(pod: &Pod) -> Result<Held, Failure> {
-    let name = pod.name_any();
+    let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
     let is_ours =
         has_finalizer(&pod.metadata) || pod.annotations().contains_key(ANNOTATION_INJECTED);
     if !is_ours {

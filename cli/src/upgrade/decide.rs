@@ -64,16 +64,14 @@ pub fn decide(verb: Verb, seen: &Seen) -> Result<Change, Failure> {
             Err(Failure::refused(format!("there is nothing to pause: {}", is(status))))
         }
         Verb::Pause => Ok(Change::of_spec(json!({"paused": true}), paused(status))),
-        Verb::Resume if !is_paused => {
-            Err(Failure::refused(format!("it is not paused: {}", is(status))))
-        }
+        Verb::Resume if !is_paused => Err(refused("it is not paused", status)),
         Verb::Resume => Ok(Change {
             spec: spec.paused.then(|| json!({"paused": false})),
             unpauses_set: seen.set_is_paused,
             told: "resumed".to_owned(),
         }),
         Verb::Approve if status.phase != Phase::WaitingForApproval => {
-            Err(Failure::refused(format!("it waits for nobody's approval: {}", is(status))))
+            Err(refused("it waits for nobody's approval", status))
         }
         // It says so until the controller has looked, and each approval is one more batch.
         Verb::Approve if spec.approved_batches > status.approvals_seen => Err(Failure::refused(
@@ -106,7 +104,7 @@ pub fn decide(verb: Verb, seen: &Seen) -> Result<Change, Failure> {
             format!("revision {} is not aborted any more", status.target_revision),
         )),
         Verb::Retry if status.phase != Phase::Stalled => {
-            Err(Failure::refused(format!("there is nothing to retry: {}", is(status))))
+            Err(refused("there is nothing to retry", status))
         }
         Verb::Retry => {
             let next = spec.retries.max(status.retries_seen).saturating_add(1);
@@ -119,6 +117,21 @@ pub fn decide(verb: Verb, seen: &Seen) -> Result<Change, Failure> {
 fn is_aborted(seen: &Seen) -> bool {
     let named = seen.spec.abort_revision.as_deref();
     !seen.status.target_revision.is_empty() && named == Some(&*seen.status.target_revision)
+}
+
+/// Somebody wants it to go on, and took the wrong word: with the right one.
+fn refused(what: &str, status: &UpgradeStatus) -> Failure {
+    let failure = Failure::refused(format!("{what}: {}", is(status)));
+    match status.phase {
+        Phase::Paused => failure.cure("kubectl lameduck upgrade resume lets it go on"),
+        Phase::WaitingForApproval => {
+            failure.cure("kubectl lameduck upgrade approve lets the next batch start")
+        }
+        Phase::Stalled | Phase::Aborted => {
+            failure.cure("kubectl lameduck upgrade retry tries it again")
+        }
+        _ => failure,
+    }
 }
 
 fn is(status: &UpgradeStatus) -> String {
@@ -143,7 +156,10 @@ fn paused(status: &UpgradeStatus) -> String {
         told.push_str(&format!("; {} gets its weight back", given_back.join(", ")));
     }
     if !replaced.is_empty() {
-        told.push_str(&format!("; {} was deleted, and comes back to its end", replaced.join(", ")));
+        told.push_str(&format!(
+            "; {} was deleted already, and is brought back into service",
+            replaced.join(", ")
+        ));
     }
     told
 }

@@ -104,16 +104,14 @@ pub async fn run(args: UpgradeArgs, cluster: &Cluster, screen: &Screen) -> Resul
     };
     for _ in 0..TRIES {
         let seen = desk.read().await?;
-        let change = decide(verb, &seen)?;
+        let change = decide(verb, &seen).map_err(|failure| failure.about(&desk.full_name()))?;
         if desk.carry_out(&change, &seen).await? {
-            return screen.print(&format!("upgrade {}/{name}: {}\n", desk.namespace, change.told));
+            return screen.print(&format!("{}: {}\n", desk.full_name(), change.told));
         }
     }
-    Err(Failure::refused(format!(
-        "upgrade {}/{name} was changed by somebody else {TRIES} times meanwhile",
-        desk.namespace
-    ))
-    .cure("try again"))
+    let others =
+        format!("{} was changed by somebody else {TRIES} times meanwhile", desk.full_name());
+    Err(Failure::refused(others).cure("try again"))
 }
 
 struct Desk<'a> {
@@ -124,6 +122,10 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    fn full_name(&self) -> String {
+        format!("upgrade {}/{}", self.namespace, self.name)
+    }
+
     async fn read(&self) -> Result<Seen, Failure> {
         let Self { namespace, name, .. } = self;
         let upgrade = self.upgrades.get(name).await.map_err(|error| self.none(&error))?;
@@ -141,15 +143,14 @@ impl Desk<'_> {
     }
 
     fn none(&self, error: &Error) -> Failure {
-        let Self { namespace, name, .. } = self;
         match error {
             Error::Api(status) if status.code == 404 && !is_missing_kind(status) => {
-                Failure::refused(format!("there is no upgrade {namespace}/{name}")).cure(
+                Failure::refused(format!("there is no {}", self.full_name())).cure(
                     "one is made when an enrolled StatefulSet gets another template: \
                      kubectl lameduck status shows which are",
                 )
             }
-            _ => Failure::of_call(&format!("upgrade {namespace}/{name} cannot be read"), error),
+            _ => Failure::of_call(&format!("{} cannot be read", self.full_name()), error),
         }
     }
 
