@@ -1,10 +1,10 @@
 //! The command line: from these definitions come the help texts, the completions and docs/cli.md.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::common::cluster::ClusterArgs;
 use crate::common::failure::Exit;
-use crate::common::screen::{Colours, Format, Screen};
+use crate::common::screen::Colours;
 use crate::{check, completion, explain, mutate, release, status, upgrade};
 
 /// See, understand and steer how pods end
@@ -64,22 +64,6 @@ pub enum ClusterCommand {
     Upgrade(upgrade::UpgradeArgs),
     /// Let a pod that is held go now: the break-glass
     Release(release::ReleaseArgs),
-}
-
-/// The format of a command that reads.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub struct OutputArgs {
-    /// The format
-    #[arg(long, short = 'o', value_enum, default_value_t, value_name = "FORMAT")]
-    pub output: Format,
-}
-
-impl OutputArgs {
-    /// The screen that these flags ask for.
-    #[must_use]
-    pub fn screen(self, colours: Colours) -> Screen {
-        Screen::new(self.output, colours)
-    }
 }
 
 fn exit_codes() -> String {

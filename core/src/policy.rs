@@ -329,3 +329,11 @@ pub struct Policy {
     /// StatefulSets.
     pub stateful_sets: StatefulSets,
 }
+
+impl Policy {
+    /// Whether it changes anything, and does not only watch.
+    #[must_use]
+    pub fn is_enforced(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+}

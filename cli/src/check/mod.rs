@@ -12,10 +12,9 @@ pub mod view;
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::args::OutputArgs;
 use crate::common::cluster::{ClusterArgs, ScopeArgs};
 use crate::common::failure::{Exit, Failure};
-use crate::common::screen::Colours;
+use crate::common::screen::{Colours, OutputArgs};
 use findings::Severity;
 
 /// Arguments of `check`.

@@ -25,7 +25,6 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::facts::{
     Certificate, Component, Ending, Hook, Lease, Namespace, Pod, Upgrade, Workload,
 };
-use super::findings::namespaces::is_enforced;
 use crate::common::finalizer::has_finalizer;
 use crate::common::policies::Policies;
 
@@ -137,7 +136,7 @@ pub fn workload(
         [template_policy.as_deref(), policy.as_deref(), rules.namespace(&namespace)];
     let enforced = match enrolment(&namespace, nearest_first) {
         Enrolment::Policy(name) => {
-            rules.policies.known.get(name).filter(|policy| is_enforced(policy)).map(|_| name)
+            rules.policies.known.get(name).filter(|policy| policy.is_enforced()).map(|_| name)
         }
         Enrolment::OptedOut | Enrolment::NotEnrolled => None,
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
@@ -20,6 +20,22 @@ pub enum Format {
     Json,
     /// The same as YAML
     Yaml,
+}
+
+/// The format of a command that reads.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct OutputArgs {
+    /// The format
+    #[arg(long, short = 'o', value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+}
+
+impl OutputArgs {
+    /// The screen that these flags ask for.
+    #[must_use]
+    pub fn screen(self, colours: Colours) -> Screen {
+        Screen::new(self.output, colours)
+    }
 }
 
 /// Whether output is coloured.

@@ -16,10 +16,9 @@ pub mod view;
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::args::OutputArgs;
 use crate::common::cluster::Cluster;
 use crate::common::failure::Failure;
-use crate::common::screen::Screen;
+use crate::common::screen::{OutputArgs, Screen};
 use crate::common::target::Target;
 
 /// Arguments of `explain`.

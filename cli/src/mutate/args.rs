@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::OutputArgs;
+use crate::common::screen::OutputArgs;
 
 /// What the webhook of this version injects where an installation says nothing else.
 const HOLD_IMAGE: &str = concat!("docker.io/lameduck/hold:", env!("CARGO_PKG_VERSION"));

@@ -23,10 +23,9 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::args::OutputArgs;
 use crate::common::cluster::{Cluster, ClusterArgs, ScopeArgs};
 use crate::common::failure::{Exit, Failure};
-use crate::common::screen::Colours;
+use crate::common::screen::{Colours, OutputArgs};
 use crate::common::target::Target;
 
 use gather::Scope;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     names::{ANNOTATION_ORIGINAL_UPDATE_STRATEGY, POLICY_LABEL},
-    policy::{Mode, Policy, StatefulSetStrategy},
+    policy::{Policy, StatefulSetStrategy},
 };
 
 /// Kinds of workload.
@@ -197,7 +197,7 @@ pub fn plan_workload(
     let mut patch = Patch::default();
     match super::resolve(context, [label.authors, label.workloads], &subject) {
         Ok((name, policy)) => {
-            let is_enforced = policy.mode == Mode::Enforce;
+            let is_enforced = policy.is_enforced();
             let copy = label.copy(&mut patch, &template, is_enforced || is_new_template);
             let (wish, wanted) = fields(kind, new, old, &remembered, Some(policy));
             let mut warnings = Vec::new();

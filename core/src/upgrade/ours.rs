@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::facts::NotOurs;
 use crate::inject::authors_strategy;
-use crate::policy::{Mode, Policy, StatefulSetStrategy};
+use crate::policy::{Policy, StatefulSetStrategy};
 use crate::resolve::{Enrolment, enrolment};
 
 /// What decides it.
@@ -35,7 +35,7 @@ pub fn ours(
         return Err(NotOurs::NotEnrolled);
     };
     let policy = policy(name).ok_or(NotOurs::NotEnrolled)?;
-    if policy.mode != Mode::Enforce
+    if !policy.is_enforced()
         || policy.stateful_sets.update_strategy != StatefulSetStrategy::OnDelete
     {
         return Err(NotOurs::NotEnrolled);
@@ -51,6 +51,7 @@ pub fn ours(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Mode;
 
     fn marks(original: Option<&str>) -> Marks<'_> {
         Marks { namespace: "shop", labels: [None, None, Some("p")], strategy: "OnDelete", original }

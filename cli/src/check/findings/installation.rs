@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lameduck_api::names::SYSTEM_NAMESPACE;
+use lameduck_core::policy::Policy;
 
-use super::namespaces::is_enforced;
 use super::{Finding, Reason};
 use crate::check::facts::{Certificate, Component, Facts, Installation, Lease, Trial};
 use crate::check::rights;
@@ -216,7 +216,7 @@ fn trial(installation: &Installation, found: &mut Vec<Finding>) {
 fn pod_trial(facts: &Facts, found: &mut Vec<Finding>) {
     let Installation { trial, pod_trial, .. } = &facts.installation;
     let default = facts.policies.as_ref().ok().and_then(|all| all.known.get("default"));
-    let leaves_a_trace = default.is_some_and(is_enforced);
+    let leaves_a_trace = default.is_some_and(Policy::is_enforced);
     let is_told = matches!(trial, Ok(Trial::Unchanged | Trial::Uncalled(_)));
     if leaves_a_trace && !is_told && matches!(pod_trial, Ok(Trial::Unchanged)) {
         found.push(Finding::new(

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use lameduck_api::names::{EXEMPT_NAMESPACES, POLICY_LABEL, POLICY_NONE};
-use lameduck_core::policy::{Mode, Policy};
 use lameduck_core::upgrade::object::Phase;
 
 use super::installation::no_leader;
@@ -302,12 +301,6 @@ fn look_at_upgrade(upgrade: &Upgrade, found: &mut Vec<Finding>) {
         _ => return,
     };
     found.push(Finding::new(reason, object, message, cure));
-}
-
-/// Whether a policy asks for something.
-#[must_use]
-pub(in crate::check) fn is_enforced(policy: &Policy) -> bool {
-    policy.mode == Mode::Enforce
 }
 
 #[cfg(test)]
