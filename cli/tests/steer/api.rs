@@ -125,7 +125,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens, and writes a kubeconfig that names it.
-    pub(crate) fn new(name: &str, world: World) -> Self {
+    pub(crate) fn new(world: World) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -138,8 +138,8 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let router = Router::new().fallback(answer).with_state(Arc::clone(&world));
         runtime.spawn(async move { axum::serve(listener, router).await });
-        let kubeconfig =
-            std::env::temp_dir().join(format!("lameduck-steer-{}-{name}", std::process::id()));
+        // By the port: tests of one process run at the same time, some with the same arguments.
+        let kubeconfig = std::env::temp_dir().join(format!("lameduck-steer-{}", address.port()));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "a",
             "clusters": [{"name": "a", "cluster": {"server": format!("http://{address}")}}],

@@ -14,7 +14,7 @@ use api::{Controller, Server, World, recorded};
 
 /// Runs the program against such a world; what it asked for, what it said, and its exit code.
 fn run(world: World, arguments: &[&str]) -> String {
-    let server = Server::new(&arguments.concat().replace('/', "-"), world);
+    let server = Server::new(world);
     let output = Command::new(env!("CARGO_BIN_EXE_kubectl-lameduck"))
         .args(arguments)
         .arg("--kubeconfig")
