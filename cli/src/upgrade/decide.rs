@@ -64,14 +64,14 @@ pub fn decide(verb: Verb, seen: &Seen) -> Result<Change, Failure> {
             Err(Failure::refused(format!("there is nothing to pause: {}", is(status))))
         }
         Verb::Pause => Ok(Change::of_spec(json!({"paused": true}), paused(status))),
-        Verb::Resume if !is_paused => Err(refused("it is not paused", status)),
+        Verb::Resume if !is_paused => Err(refused(verb, "it is not paused", status)),
         Verb::Resume => Ok(Change {
             spec: spec.paused.then(|| json!({"paused": false})),
             unpauses_set: seen.set_is_paused,
             told: "resumed".to_owned(),
         }),
         Verb::Approve if status.phase != Phase::WaitingForApproval => {
-            Err(refused("it waits for nobody's approval", status))
+            Err(refused(verb, "it waits for nobody's approval", status))
         }
         // It says so until the controller has looked, and each approval is one more batch.
         Verb::Approve if spec.approved_batches > status.approvals_seen => Err(Failure::refused(
@@ -104,7 +104,7 @@ pub fn decide(verb: Verb, seen: &Seen) -> Result<Change, Failure> {
             format!("revision {} is not aborted any more", status.target_revision),
         )),
         Verb::Retry if status.phase != Phase::Stalled => {
-            Err(refused("there is nothing to retry", status))
+            Err(refused(verb, "there is nothing to retry", status))
         }
         Verb::Retry => {
             let next = spec.retries.max(status.retries_seen).saturating_add(1);
@@ -119,19 +119,21 @@ fn is_aborted(seen: &Seen) -> bool {
     !seen.status.target_revision.is_empty() && named == Some(&*seen.status.target_revision)
 }
 
-/// Somebody wants it to go on, and took the wrong word: with the right one.
-fn refused(what: &str, status: &UpgradeStatus) -> Failure {
+/// Somebody wants it to go on, and took the wrong word: with the right one. Where the status is behind the spec
+/// that may be the word that was refused, and then there is none.
+fn refused(verb: Verb, what: &str, status: &UpgradeStatus) -> Failure {
     let failure = Failure::refused(format!("{what}: {}", is(status)));
-    match status.phase {
-        Phase::Paused => failure.cure("kubectl lameduck upgrade resume lets it go on"),
+    let (right, cure) = match status.phase {
+        Phase::Paused => (Verb::Resume, "kubectl lameduck upgrade resume lets it go on"),
         Phase::WaitingForApproval => {
-            failure.cure("kubectl lameduck upgrade approve lets the next batch start")
+            (Verb::Approve, "kubectl lameduck upgrade approve lets the next batch start")
         }
         Phase::Stalled | Phase::Aborted => {
-            failure.cure("kubectl lameduck upgrade retry tries it again")
+            (Verb::Retry, "kubectl lameduck upgrade retry tries it again")
         }
-        _ => failure,
-    }
+        _ => return failure,
+    };
+    if right == verb { failure } else { failure.cure(cure) }
 }
 
 fn is(status: &UpgradeStatus) -> String {
@@ -239,6 +241,15 @@ mod tests {
             let failure = decide(verb, &seen).expect_err(words);
             assert!(failure.message.contains(words), "{}", failure.message);
         }
+    }
+
+    #[test]
+    fn what_was_refused_is_not_its_own_cure() {
+        // The controller has not looked since it was resumed.
+        let failure = decide(Verb::Resume, &seen(Phase::Paused)).expect_err("nothing is paused");
+        assert_eq!(failure.cure, None);
+        let failure = decide(Verb::Resume, &seen(Phase::Stalled)).expect_err("nothing is paused");
+        assert!(failure.cure.is_some_and(|cure| cure.contains("upgrade retry")));
     }
 
     #[test]
